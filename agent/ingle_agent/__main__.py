@@ -1,0 +1,3 @@
+from ingle_agent.main import main
+
+main()

@@ -1,0 +1,72 @@
+"""`ingle-agent` runs the agent; `ingle-agent restore` gives GPUs back the limits they had before it."""
+
+from __future__ import annotations
+
+import argparse
+import asyncio
+import logging
+import os
+import signal
+import sys
+from pathlib import Path
+
+from ingle_agent.device import DeviceError
+from ingle_agent.journal import Journal, JournalUnreadable
+from ingle_agent.nvml import NvmlDevice
+from ingle_agent.restore import restore
+from ingle_agent.run import run
+from ingle_agent.settings import AgentSettings
+
+log = logging.getLogger(__name__)
+
+
+def main() -> None:
+    """Exit code 0 after SIGTERM or a complete restore, 1 where that failed, 2 for wrong settings."""
+    parser = argparse.ArgumentParser(prog="ingle-agent", description=__doc__)
+    parser.add_argument("command", nargs="?", choices=["run", "restore"], default="run")
+    command = parser.parse_args().command
+    logging.basicConfig(level=logging.INFO, format="%(asctime)s %(levelname)s %(name)s %(message)s")
+    settings = AgentSettings()
+    try:
+        code = _restore(settings) if command == "restore" else _run(settings)
+    except (DeviceError, JournalUnreadable) as error:
+        log.error("%s", error)
+        code = 1
+    sys.stdout.flush()
+    # A thread stuck in the driver must not keep the process from ending.
+    os._exit(code)
+
+
+def _run(settings: AgentSettings) -> int:
+    if not settings.node_name:
+        log.error("INGLE_NODE_NAME is not set: set it to the name of this node (downward API: spec.nodeName)")
+        return 2
+    device = NvmlDevice(settings.pci_root)
+    device.open()
+    journal = Journal(settings.journal, boot_id())
+    journal.load_or_set_aside()
+    asyncio.run(_until_signal(settings, device, journal))
+    return 0
+
+
+async def _until_signal(settings: AgentSettings, device: NvmlDevice, journal: Journal) -> None:
+    stop = asyncio.Event()
+    for number in (signal.SIGTERM, signal.SIGINT):
+        asyncio.get_running_loop().add_signal_handler(number, stop.set)
+    await run(settings, device, journal, boot_id(), stop)
+
+
+def _restore(settings: AgentSettings) -> int:
+    journal = Journal(settings.journal, boot_id())
+    journal.load()
+    device = NvmlDevice(settings.pci_root)
+    device.open()
+    left = restore(device, journal)
+    device.close()
+    for line in left:
+        log.error("%s", line)
+    return 1 if left else 0
+
+
+def boot_id() -> str:
+    return Path("/proc/sys/kernel/random/boot_id").read_text().strip()

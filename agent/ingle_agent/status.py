@@ -1,0 +1,119 @@
+"""A round's facts as GPUNode.status, and when it is worth a write."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+
+from ingle_agent.device import GpuSample, GpuShape
+from ingle_agent.ledger import Ledger
+from ingle_agent.loop import Snapshot
+from ingle_kit.objects import (
+    Condition,
+    GpuMemory,
+    GPUNodeStatus,
+    GpuStatus,
+    GpuWatts,
+    Reason,
+    timestamp,
+)
+from ingle_kit.objects.conditions import READY, STALLED, ConditionStatus
+from ingle_kit.streams import MIB
+
+MESSAGE_MAX = 1024
+
+
+def status_of(snapshot: Snapshot, boot_id: str, now_s: float, stale: bool) -> GPUNodeStatus:
+    """Status without NUMA zones. `now_s`: Unix seconds, for the heartbeat and new conditions."""
+    gpus = [
+        _gpu(shape, sample, snapshot, stale)
+        for shape, sample in zip(snapshot.shapes, snapshot.samples, strict=True)
+    ]
+    return GPUNodeStatus(
+        boot_id=boot_id,
+        observed_revision=snapshot.in_force.revision,
+        heartbeat_at=timestamp(now_s),
+        gpus=gpus,
+        conditions=_conditions(snapshot, gpus, now_s),
+    )
+
+
+def foreign_mib(sample: GpuSample, pods: dict[int, str], ledger: Ledger | None) -> int:
+    """MiB used by others than pods of the ledger. Where processes cannot be seen, all that is used above the claims."""
+    used_mib = -(-sample.used_bytes // MIB)
+    if sample.processes is None or any(process.memory_bytes is None for process in sample.processes):
+        return max(0, used_mib - (ledger.claimed_mib.get(sample.uuid, 0) if ledger else 0))
+    ours = ledger.pods if ledger else frozenset()
+    ours_bytes = sum(p.memory_bytes or 0 for p in sample.processes if pods.get(p.pid, "") in ours)
+    return max(0, used_mib - ours_bytes // MIB)
+
+
+def _gpu(shape: GpuShape, sample: GpuSample, snapshot: Snapshot, stale: bool) -> GpuStatus:
+    powered = shape.max_w > 0
+    watts = GpuWatts(
+        limit=math.ceil(sample.limit_w),
+        enforced=math.ceil(sample.enforced_w),
+        min=shape.min_w,
+        max=shape.max_w,
+        default=shape.default_w,
+    )
+    return GpuStatus(
+        uuid=shape.uuid,
+        index=shape.index,
+        product=shape.product,
+        memory_mib=GpuMemory(
+            total=sample.total_bytes // MIB,
+            reserved=-(-sample.reserved_bytes // MIB),
+            free=sample.free_bytes // MIB,
+            foreign=foreign_mib(sample, snapshot.pods, snapshot.ledger) if sample.health == "Healthy" else 0,
+        ),
+        numa=shape.numa,
+        pcie=shape.pcie or None,
+        nvlink_peers=list(shape.nvlink_peers),
+        watts=watts if powered else GpuWatts(),
+        mig=shape.mig,
+        health="Unreadable" if stale and sample.health == "Healthy" else sample.health,
+    )
+
+
+def _conditions(snapshot: Snapshot, gpus: Sequence[GpuStatus], now_s: float) -> list[Condition]:
+    generation = snapshot.ledger.generation if snapshot.ledger else 0
+
+    def condition(type: str, value: ConditionStatus, reason: Reason, message: str) -> Condition:
+        return Condition(
+            type=type,
+            status=value,
+            reason=reason.value,
+            message=message[:MESSAGE_MAX],
+            observed_generation=generation,
+            last_transition_time=timestamp(now_s),
+        )
+
+    missing = sorted(set(snapshot.ledger.claimed_w if snapshot.ledger else ()) - {gpu.uuid for gpu in gpus})
+    bad = [f"{gpu.uuid} is {gpu.health}" for gpu in gpus if gpu.health != "Healthy"]
+    bad += [f"{uuid} is in the ledger and not seen" for uuid in missing]
+    ready = condition(READY, "False", Reason.GPU_LOST, "; ".join(bad)) if bad else None
+    fault = snapshot.in_force.fault
+    stalled = condition(STALLED, "True", Reason.LIMITS_NOT_SET, fault) if fault else None
+    return [
+        ready or condition(READY, "True", Reason.REPORTING, f"{len(gpus)} GPUs"),
+        stalled or condition(STALLED, "False", Reason.RECONCILED, ""),
+    ]
+
+
+def worth_writing(old: GPUNodeStatus | None, new: GPUNodeStatus, foreign_step_mib: int) -> bool:
+    """Foreign memory moved by a step, or health, limits, conditions or the observed revision changed."""
+    if old is None or (old.boot_id, old.observed_revision) != (new.boot_id, new.observed_revision):
+        return True
+    if [_state(gpu) for gpu in old.gpus] != [_state(gpu) for gpu in new.gpus]:
+        return True
+    if [(c.type, c.status, c.message) for c in old.conditions] != [
+        (c.type, c.status, c.message) for c in new.conditions
+    ]:
+        return True
+    pairs = zip(old.gpus, new.gpus, strict=True)
+    return any(abs(a.memory_mib.foreign - b.memory_mib.foreign) >= foreign_step_mib for a, b in pairs)
+
+
+def _state(gpu: GpuStatus) -> tuple[object, ...]:
+    return gpu.uuid, gpu.health, gpu.watts, gpu.mig, gpu.nvlink_peers, gpu.numa

@@ -1,0 +1,95 @@
+"""How long one filter decision takes: 5 000 nodes × 8 GPUs, half full. Prints a JSON array of result rows."""
+
+from __future__ import annotations
+
+import argparse
+import json
+import sys
+import time
+from typing import Any
+
+import numpy as np
+
+from ingle_core.facts import Columns, GpuFacts, GpuNodeFacts, ZoneFacts
+from ingle_core.placement import Ask, AskMemory, Assumed, rank
+
+TARGET_MS = 5.0
+ZONES = (3, 3, 1, 1, 7, 7, 5, 5)
+
+
+def build(nodes: int, seed: int) -> Columns:
+    """A cluster whose GPUs are filled at random; every tenth node is one product's."""
+    luck = np.random.default_rng(seed)
+    columns = Columns(nodes=nodes)
+    for n in range(nodes):
+        columns.update(f"gpu-{n:05d}", _node(n, luck))
+    return columns
+
+
+def _node(n: int, luck: np.random.Generator) -> GpuNodeFacts:
+    uuids = [f"GPU-{n}-{i}" for i in range(8)]
+    gpus = []
+    for i, uuid in enumerate(uuids):
+        headroom_mib = int(luck.integers(0, 80)) * 1000
+        gpus.append(
+            GpuFacts(
+                uuid=uuid,
+                product="H100" if n % 10 else "A100",
+                allocatable_mib=80000,
+                headroom_mib=headroom_mib,
+                busy=bool(luck.random() < 0.1),
+                numa=ZONES[i],
+                floor_w=100,
+                claimed_w=0 if headroom_mib > 70000 else 500,
+                nvlink_peers=tuple(u for u in uuids if u != uuid),
+            )
+        )
+    zones = tuple(ZoneFacts(z, int(luck.integers(0, 300)) * 1000) for z in range(8))
+    return GpuNodeFacts(tuple(gpus), zones, allotted_w=4500, heard_at_s=0.0)
+
+
+def measure(columns: Columns, ask: Ask, assumed: list[Assumed], rounds: int) -> list[float]:
+    """Milliseconds of rank plus the reply's reasons, per round."""
+    names = list(columns.row)
+    taken = []
+    for _ in range(rounds):
+        start = time.perf_counter()
+        ranking = rank(ask, columns, names, assumed, now_s=0.0)
+        ranking.refused(names)
+        taken.append((time.perf_counter() - start) * 1000)
+    return taken
+
+
+def rows(nodes: int, rounds: int) -> list[dict[str, Any]]:
+    """Result rows, one per shape of pod."""
+    columns = build(nodes, seed=7)
+    assumed = [Assumed(str(i), f"gpu-{i:05d}", (f"GPU-{i}-0",), 20000, 500) for i in range(min(50, nodes))]
+    one = Ask(AskMemory(42000, 1600, 17000), watts=500, numa="Preferred")
+    asks = {
+        "one_gpu": one,
+        "one_gpu_product": Ask(AskMemory(42000, 1600, 17000), watts=500, products=("A100",), numa="Required"),
+        "four_gpus": Ask(AskMemory(30000, 1600, 60000), gpus=4, watts=300),
+        "two_gpus_strict": Ask(AskMemory(30000), gpus=2, watts=300, numa="Required", nvlink="Required"),
+        "no_fit": Ask(AskMemory(90000)),
+    }
+    found = []
+    for name, ask in asks.items():
+        print(f"{name}: {rounds} rounds over {nodes} nodes", file=sys.stderr)
+        taken = sorted(measure(columns, ask, assumed, rounds))
+        for label, value in (("p50", taken[len(taken) // 2]), ("p99", taken[int(len(taken) * 0.99)])):
+            row: dict[str, Any] = {"name": f"rank_{name}_ms_{label}", "value": round(value, 3), "unit": "ms"}
+            row |= {"target": TARGET_MS, "met": value <= TARGET_MS, "baseline": None, "baseline_value": None}
+            found.append(row)
+    return found
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--nodes", type=int, default=5000)
+    parser.add_argument("--rounds", type=int, default=300)
+    options = parser.parse_args()
+    print(json.dumps(rows(options.nodes, options.rounds), indent=1))
+
+
+if __name__ == "__main__":
+    main()

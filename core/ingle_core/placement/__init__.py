@@ -1,0 +1,20 @@
+"""Where a pod lands: node, GPUs and NUMA zone, with reasons."""
+
+from ingle_core.placement.ask import Ask, AskMemory, ask_from_amount, ask_from_annotation
+from ingle_core.placement.rank import SILENT_AFTER_S, Ranking, rank
+from ingle_core.placement.reasons import NAMES, TEXTS, Reason
+from ingle_core.placement.view import Assumed
+
+__all__ = [
+    "NAMES",
+    "SILENT_AFTER_S",
+    "TEXTS",
+    "Ask",
+    "AskMemory",
+    "Assumed",
+    "Ranking",
+    "Reason",
+    "ask_from_amount",
+    "ask_from_annotation",
+    "rank",
+]

@@ -1,0 +1,49 @@
+"""What a pod asks for."""
+
+from __future__ import annotations
+
+from typing import Literal
+
+import msgspec
+
+Level = Literal["Required", "Preferred", "None"]
+
+
+class AskMemory(msgspec.Struct, frozen=True):
+    """MiB: `awake` and `asleep` per GPU, `host` per replica."""
+
+    awake: int
+    asleep: int = 0
+    host: int = 0
+
+
+class Ask(msgspec.Struct, frozen=True, forbid_unknown_fields=False, rename={"memory_mib": "memoryMiB"}):
+    """The annotation `ingle.dev/placement`. `watts` per GPU; no products: any that fits."""
+
+    memory_mib: AskMemory
+    pool: str = ""
+    variant: str = ""
+    gpus: int = 1
+    watts: int = 0
+    products: tuple[str, ...] = ()
+    numa: Level = "Preferred"
+    nvlink: Level = "Preferred"
+    strategy: Literal["Pack", "Spread"] = "Pack"
+    priority: str = "Normal"
+
+    def __post_init__(self) -> None:
+        least = {"gpus": (self.gpus, 1), "memoryMiB.awake": (self.memory_mib.awake, 1)}
+        least |= {"memoryMiB.host": (self.memory_mib.host, 0), "watts": (self.watts, 0)}
+        for field, (value, minimum) in least.items():
+            if value < minimum:
+                raise ValueError(f"{field} must be at least {minimum}, not {value}")
+
+
+def ask_from_annotation(text: str | bytes) -> Ask:
+    """Reads the annotation; ValueError says which field is wrong."""
+    return msgspec.json.decode(text, type=Ask)
+
+
+def ask_from_amount(memory_mib: int) -> Ask:
+    """The ask of a pod without the annotation: one GPU with as much memory as its extended resource."""
+    return Ask(memory_mib=AskMemory(awake=memory_mib))

@@ -1,0 +1,127 @@
+"""Filters: yes or no, with a reason. A filter is one function and one line in `FILTERS`.
+
+Each looks at a `View` and answers with a boolean array: (rows,) about nodes, or (GPUs, rows) about GPUs. A node
+passes GPU filters while enough of its GPUs pass all of them so far.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Final
+
+import numpy as np
+
+from ingle_core.placement.reasons import Reason
+from ingle_core.placement.view import Array, View
+
+Filter = Callable[[View, Array], Array]  # (view, GPUs that passed so far)
+
+
+def ready(view: View, _: Array) -> Array:
+    """Inputs: the Node's Ready condition."""
+    return view.node["ready"]
+
+
+def uncordoned(view: View, _: Array) -> Array:
+    """Inputs: the Node's `spec.unschedulable`."""
+    return np.logical_not(view.node["cordoned"])
+
+
+def fresh(view: View, _: Array) -> Array:
+    """The agent was heard within `silent_after_s` and vouches for the node. Inputs: heartbeat, conditions."""
+    return view.fresh
+
+
+def product(view: View, passed: Array) -> Array:
+    """The GPU's product is one of the ask's; an empty list allows all. Inputs: status product."""
+    known = view.columns.products
+    if not view.ask.products:
+        return passed
+    allowed = np.zeros(len(known) + 1, dtype=np.bool_)
+    for name in view.ask.products:
+        allowed[known.get(name, len(known))] = True
+    allowed[len(known)] = False
+    chosen: Array = np.take(allowed, view.gpu["product"])
+    return chosen
+
+
+def healthy(view: View, _: Array) -> Array:
+    """Inputs: status health, and that the agent reports the GPU at all."""
+    return view.gpu["healthy"]
+
+
+def memory(view: View, _: Array) -> Array:
+    """min(allocatable − Σ claims, measured free − claimed but not taken) ≥ awake MiB."""
+    enough: Array = view.left_mib >= 0
+    return enough
+
+
+def watts(view: View, passed: Array) -> Array:
+    """Growth of Σ max(floor, claims) by the cheapest GPUs ≤ allotted − charged; growth 0 always fits. In W."""
+    count = view.ask.gpus
+    growth = np.where(passed, view.growth_w, 1 << 30)
+    if count == 1:
+        cheap: Array = (growth <= view.node["spare_w"]) | (growth == 0)
+        return cheap
+    if count > growth.shape[0]:
+        return np.zeros_like(passed)
+    least = np.sort(growth, axis=0)[:count].sum(axis=0, dtype=np.int64)
+    affordable: Array = np.asarray((least <= view.node["spare_w"]) | (least == 0))
+    return np.broadcast_to(affordable, passed.shape)
+
+
+def quiet(view: View, _: Array) -> Array:
+    """One transition a GPU at a time: nobody on it is starting, sleeping, waking or stopping."""
+    return np.logical_not(view.gpu["busy"])
+
+
+def host_memory(view: View, passed: Array) -> Array:
+    """A zone has the sleeper's MiB; the GPU's own zone where NUMA is Required. Inputs: ledger zones."""
+    host_mib = view.ask.memory_mib.host
+    if host_mib == 0:
+        return passed
+    if view.ask.numa == "Required":
+        return view.host_near()
+    somewhere: Array = np.asarray((view.zone_headroom_mib >= host_mib).any(axis=0))
+    return np.broadcast_to(somewhere, passed.shape)
+
+
+def one_zone(view: View, passed: Array) -> Array:
+    """NUMA Required: enough GPUs in one zone. Inputs: status numa (never the GPU's index)."""
+    if view.ask.gpus == 1 or view.ask.numa != "Required":
+        return passed
+    return in_large_group(passed, view.gpu["zone_group"], view.ask.gpus)
+
+
+def one_link_group(view: View, passed: Array) -> Array:
+    """NVLink Required: enough GPUs linked with each other, in one zone too where NUMA is Required."""
+    if view.ask.gpus == 1 or view.ask.nvlink != "Required":
+        return passed
+    group = view.gpu["joint_group" if view.ask.numa == "Required" else "link_group"]
+    return in_large_group(passed, group, view.ask.gpus)
+
+
+def in_large_group(passed: Array, group: Array, count: int) -> Array:
+    """GPUs whose group on their node has at least `count` GPUs that passed. Group −1 is none."""
+    result = np.zeros_like(passed)
+    for number in range(group.shape[0]):
+        members = passed & (group == number)
+        result |= members & (members.sum(axis=0, dtype=np.int8) >= count)
+    return result
+
+
+NODE_FILTERS: Final[tuple[tuple[Reason, Filter], ...]] = (
+    (Reason.NODE_NOT_READY, ready),
+    (Reason.CORDONED, uncordoned),
+    (Reason.AGENT_SILENT, fresh),
+)
+GPU_FILTERS: Final[tuple[tuple[Reason, Filter], ...]] = (
+    (Reason.WRONG_PRODUCT, product),
+    (Reason.GPU_UNHEALTHY, healthy),
+    (Reason.INSUFFICIENT_MEMORY, memory),
+    (Reason.INSUFFICIENT_WATTS, watts),
+    (Reason.TRANSITION_BUSY, quiet),
+    (Reason.INSUFFICIENT_HOST_MEMORY, host_memory),
+    (Reason.NUMA_SPLIT, one_zone),
+    (Reason.NVLINK_SPLIT, one_link_group),
+)

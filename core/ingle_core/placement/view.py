@@ -1,0 +1,90 @@
+"""All nodes as one pod sees them: the columns, less what is assumed for other pods."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from ingle_core.facts import Columns
+from ingle_core.placement.ask import Ask
+
+Array = NDArray[Any]
+
+
+@dataclass(frozen=True, slots=True)
+class Assumed:
+    """A choice that is on its way into a ledger. Memory (MiB) and watts per GPU; host memory in one zone."""
+
+    pod_uid: str
+    node: str
+    gpus: tuple[str, ...]
+    memory_mib: int
+    watts: int
+    host_zone: int | None = None
+    host_mib: int = 0
+
+
+class View:
+    """Arrays of shape (GPUs, rows), (zones, rows) and (rows,), copied where assumptions change them."""
+
+    def __init__(
+        self,
+        ask: Ask,
+        columns: Columns,
+        assumed: Sequence[Assumed],
+        *,
+        now_s: float,
+        silent_after_s: float,
+    ) -> None:
+        rows = columns.rows
+        self.ask = ask
+        self.columns = columns
+        self.gpu: dict[str, Array] = {name: column[:, :rows] for name, column in columns.gpu.items()}
+        self.node: dict[str, Array] = {name: column[:rows] for name, column in columns.node.items()}
+        silent_s = now_s - self.node["heard_at_s"]
+        self.fresh: Array = self.node["reporting"] & (silent_s <= silent_after_s)
+        self.zone_headroom_mib: Array = columns.zone_headroom_mib[:, :rows]
+        if assumed:
+            self._copy()
+            for one in assumed:
+                self._subtract(one)
+        charged_w = np.maximum(self.gpu["floor_w"], self.gpu["claimed_w"])
+        after_w = np.maximum(self.gpu["floor_w"], self.gpu["claimed_w"] + ask.watts)
+        self.growth_w: Array = after_w - charged_w
+        self.left_mib: Array = self.gpu["headroom_mib"] - ask.memory_mib.awake
+
+    def host_near(self) -> Array:
+        """Per GPU: its own NUMA zone has room for the sleeping replica."""
+        at = self.gpu["zone_at"]
+        room = np.take_along_axis(self.zone_headroom_mib, np.maximum(at, 0), axis=0)
+        near: Array = (at >= 0) & (room >= self.ask.memory_mib.host)
+        return near
+
+    def _copy(self) -> None:
+        for name in ("headroom_mib", "claimed_w", "busy"):
+            self.gpu[name] = self.gpu[name].copy()
+        for name in ("spare_w", "idle_mib"):
+            self.node[name] = self.node[name].copy()
+        self.zone_headroom_mib = self.zone_headroom_mib.copy()
+
+    def _subtract(self, one: Assumed) -> None:
+        row = self.columns.row.get(one.node)
+        if row is None:
+            return
+        facts = self.columns.facts[one.node]
+        places = [i for i, gpu in enumerate(facts.gpus) if gpu.uuid in one.gpus]
+        claimed, floor = self.gpu["claimed_w"], self.gpu["floor_w"]
+        for i in places:
+            grown = max(floor[i, row], claimed[i, row] + one.watts) - max(floor[i, row], claimed[i, row])
+            self.node["spare_w"][row] -= grown
+            claimed[i, row] += one.watts
+            self.gpu["headroom_mib"][i, row] -= one.memory_mib
+            self.gpu["busy"][i, row] = True
+            self.node["idle_mib"][row] -= one.memory_mib
+        for i, zone in enumerate(facts.zones):
+            if zone.zone == one.host_zone:
+                self.zone_headroom_mib[i, row] -= one.host_mib

@@ -1,0 +1,66 @@
+"""What is known of one pool and its engines when a decision is made. All times are seconds on one clock."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from enum import StrEnum
+
+
+class State(StrEnum):
+    """The ledger's word for what an engine is doing; `Pending` and `Ended` have no claim."""
+
+    PENDING = "Pending"
+    STARTING = "Starting"
+    AWAKE = "Awake"
+    SLEEPING = "Sleeping"
+    ASLEEP = "Asleep"
+    WAKING = "Waking"
+    STOPPING = "Stopping"
+    ENDED = "Ended"
+
+
+SERVING_SOON = frozenset({State.PENDING, State.STARTING, State.AWAKE, State.WAKING})
+
+
+@dataclass(frozen=True)
+class Engine:
+    """One replica. `since_s`: when it entered `state`. `busy_at_s`: when it last had a request."""
+
+    uid: str
+    state: State
+    since_s: float
+    revision: str = ""
+    variant: str = ""
+    in_flight: int = 0
+    busy_at_s: float = 0.0
+
+
+@dataclass(frozen=True)
+class PoolWish:
+    """What the pool's owner asks for. `fixed` (from /scale) replaces the count that demand would give."""
+
+    min_awake: int
+    max_awake: int
+    asleep: int
+    idle_s: float
+    concurrency: int
+    revision: str
+    variant: str
+    fixed: int | None = None
+
+
+@dataclass(frozen=True)
+class Demand:
+    """Requests of all routers together. `peak`: the most at once over the pool's last `idle_s`."""
+
+    waiting: int = 0
+    in_flight: int = 0
+    peak: int = 0
+
+
+@dataclass(frozen=True)
+class Failures:
+    """Engines of this pool that failed in a row, and when the last one did."""
+
+    count: int = 0
+    at_s: float = 0.0

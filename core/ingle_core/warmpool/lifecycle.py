@@ -1,0 +1,161 @@
+"""One engine's next step towards its goal.
+
+The ledger's state is the intent; the engine's own word, the gate and the measured memory are the facts. The step
+depends only on these, so an operator that was killed anywhere goes on where the last one stopped.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from enum import StrEnum
+
+from ingle_core.warmpool.facts import State
+
+
+class Act(StrEnum):
+    """What the shell does next. `MOVE` writes the ledger; `WAIT` means a fact must change first."""
+
+    WAIT = "Wait"
+    PROBE = "Probe"
+    MOVE = "Move"
+    OPEN_GATE = "OpenGate"
+    CLOSE_GATE = "CloseGate"
+    CALL_SLEEP = "CallSleep"
+    CALL_WAKE = "CallWake"
+    DELETE = "Delete"
+
+
+@dataclass(frozen=True)
+class EngineFacts:
+    """`asleep` None: the engine does not answer. `measured_mib`: the most used on one of its GPUs, None unknown.
+
+    `drained`: no router picks it, none has a request there, and the engine reports none running.
+    """
+
+    state: State
+    since_s: float
+    bound: bool
+    running: bool
+    ready: bool
+    ended: bool
+    gate: bool
+    asleep: bool | None
+    probed: bool
+    drained: bool
+    measured_mib: int | None
+    residue_mib: int
+    gpu_lost: bool = False
+
+
+@dataclass(frozen=True)
+class Limits:
+    """Time limits in seconds, and how far above the residue measured memory may stay after a sleep."""
+
+    start_s: float
+    sleep_s: float = 120.0
+    wake_s: float = 60.0
+    drain_s: float = 600.0
+    slack_mib: int = 512
+
+
+@dataclass(frozen=True)
+class Step:
+    """`to`: the ledger state of a MOVE. `reason`: a documented reason code; `failed` counts against the pool."""
+
+    act: Act
+    reason: str = ""
+    to: State | None = None
+    failed: bool = False
+
+
+WAIT = Step(Act.WAIT)
+
+
+def step(facts: EngineFacts, goal: State | None, limits: Limits, now_s: float) -> Step:
+    """The next step of one engine; `goal` None only finishes what is under way."""
+    if facts.ended:
+        return Step(Act.DELETE, "EngineLost", failed=facts.state not in (State.STOPPING, State.ENDED))
+    if facts.gpu_lost:
+        return Step(Act.DELETE, "GPULost", failed=True)
+    if goal is State.ENDED or facts.state is State.STOPPING:
+        return _stop(facts, limits, now_s)
+    return _STEPS[facts.state](facts, goal, limits, now_s)
+
+
+def _stop(facts: EngineFacts, limits: Limits, now_s: float) -> Step:
+    if facts.state in (State.PENDING, State.STARTING, State.ASLEEP) and not facts.gate:
+        return Step(Act.DELETE, "Stopped")
+    if facts.state is not State.STOPPING:
+        return Step(Act.MOVE, "Stopped", State.STOPPING)
+    if facts.gate:
+        return Step(Act.CLOSE_GATE, "Stopped")
+    if facts.drained or facts.asleep is None or now_s - facts.since_s > limits.drain_s:
+        return Step(Act.DELETE, "Stopped")
+    return WAIT
+
+
+def _pending(facts: EngineFacts, goal: State | None, limits: Limits, now_s: float) -> Step:
+    return WAIT
+
+
+def _starting(facts: EngineFacts, goal: State | None, limits: Limits, now_s: float) -> Step:
+    if now_s - facts.since_s > limits.start_s:
+        return Step(Act.DELETE, "EngineNeverReady", failed=True)
+    if not facts.ready or facts.asleep is None:
+        return WAIT
+    if not facts.probed:
+        return Step(Act.PROBE)
+    return Step(Act.MOVE, "Probed", State.AWAKE)
+
+
+def _awake(facts: EngineFacts, goal: State | None, limits: Limits, now_s: float) -> Step:
+    if facts.asleep is True:
+        return Step(Act.MOVE, "FoundAsleep", State.SLEEPING)
+    if goal is State.ASLEEP:
+        return Step(Act.MOVE, "Idle", State.SLEEPING)
+    if not facts.gate and facts.ready and facts.asleep is False:
+        return Step(Act.OPEN_GATE, "Serving")
+    return WAIT
+
+
+def _sleeping(facts: EngineFacts, goal: State | None, limits: Limits, now_s: float) -> Step:
+    if facts.asleep is False and goal is State.AWAKE:
+        return Step(Act.MOVE, "Wanted", State.AWAKE)
+    if facts.gate:
+        return Step(Act.CLOSE_GATE, "Idle")
+    overdue = now_s - facts.since_s > limits.sleep_s
+    if facts.asleep is True and facts.measured_mib is not None:
+        if facts.measured_mib <= facts.residue_mib + limits.slack_mib:
+            return Step(Act.MOVE, "Asleep", State.ASLEEP)
+        return Step(Act.DELETE, "SleepKeptMemory", failed=True) if overdue else WAIT
+    if facts.asleep is False and facts.drained:
+        return Step(Act.CALL_SLEEP, "Idle")
+    if overdue and facts.drained:
+        return Step(Act.DELETE, "SleepFailed", failed=True)
+    return WAIT
+
+
+def _asleep(facts: EngineFacts, goal: State | None, limits: Limits, now_s: float) -> Step:
+    if facts.gate:
+        return Step(Act.CLOSE_GATE, "Asleep")
+    if facts.asleep is False or goal is State.AWAKE:
+        return Step(Act.MOVE, "Wanted", State.WAKING)
+    return WAIT
+
+
+def _waking(facts: EngineFacts, goal: State | None, limits: Limits, now_s: float) -> Step:
+    if facts.asleep is False:
+        return Step(Act.MOVE, "Woken", State.AWAKE)
+    if now_s - facts.since_s > limits.wake_s:
+        return Step(Act.DELETE, "WakeFailed", failed=True)
+    return WAIT if facts.asleep is None else Step(Act.CALL_WAKE, "Wanted")
+
+
+_STEPS = {
+    State.PENDING: _pending,
+    State.STARTING: _starting,
+    State.AWAKE: _awake,
+    State.SLEEPING: _sleeping,
+    State.ASLEEP: _asleep,
+    State.WAKING: _waking,
+}

@@ -1,0 +1,94 @@
+"""HTTP of the extender."""
+
+from __future__ import annotations
+
+import logging
+import time
+
+import msgspec
+import orjson
+from fastapi import FastAPI, Request, Response
+from prometheus_client import generate_latest
+from prometheus_client.exposition import CONTENT_TYPE_LATEST
+
+from ingle_extender.extender import Extender
+from ingle_extender.wire import BindArgs, BindResult, FilterArgs, FilterResult
+
+log = logging.getLogger(__name__)
+
+JSON = "application/json"
+BODY_BYTES_MAX = 16 * 1024 * 1024
+NOT_SYNCED = "extender has not read the cluster yet"
+_encode = msgspec.json.Encoder().encode
+_filter_args = msgspec.json.Decoder(FilterArgs).decode
+_bind_args = msgspec.json.Decoder(BindArgs).decode
+
+
+def make_app(extender: Extender) -> FastAPI:
+    """Routes: /filter, /bind, /explain/{namespace}/{pod}, /metrics, /healthz."""
+    app = FastAPI(title="ingle-extender", openapi_url=None, docs_url=None, redoc_url=None)
+    _add_scheduler_routes(app, extender)
+
+    @app.get("/explain/{namespace}/{pod}")
+    async def explain(namespace: str, pod: str) -> Response:
+        answer = extender.explain(namespace, pod)
+        if answer is None:
+            answer = {"error": f"no pod {namespace}/{pod} with the label ingle.dev/pool"}
+            return Response(orjson.dumps(answer), 404, media_type=JSON)
+        return Response(orjson.dumps(answer), media_type=JSON)
+
+    @app.get("/metrics")
+    async def metrics() -> Response:
+        return Response(generate_latest(extender.metrics.registry), media_type=CONTENT_TYPE_LATEST)
+
+    @app.get("/healthz")
+    async def healthz() -> Response:
+        return Response("ok\n") if extender.synced else Response(f"{NOT_SYNCED}\n", 503)
+
+    return app
+
+
+def _add_scheduler_routes(app: FastAPI, extender: Extender) -> None:
+    @app.post("/filter")
+    async def filter_nodes(request: Request) -> Response:
+        start_s = time.perf_counter()
+        try:
+            args = _filter_args(await _body(request))
+        except ValueError as error:
+            return _answer(FilterResult([], error=f"filter arguments cannot be read: {error}"))
+        if not await extender.wait_synced(extender.settings.filter_deadline_s):
+            return _answer(FilterResult([], error=NOT_SYNCED))
+        result = extender.filtering.filter(args)
+        response = _answer(result)
+        outcome = "chosen" if result.node_names else "none"
+        extender.metrics.filter_s.labels(outcome).observe(time.perf_counter() - start_s)
+        return response
+
+    @app.post("/bind")
+    async def bind(request: Request) -> Response:
+        start_s = time.perf_counter()
+        try:
+            args = _bind_args(await _body(request))
+        except ValueError as error:
+            return _answer(BindResult(f"bind arguments cannot be read: {error}"))
+        if not await extender.wait_synced(extender.settings.filter_deadline_s):
+            return _answer(BindResult(NOT_SYNCED))
+        error_text = await extender.binding.bind(args)
+        outcome = "refused" if error_text else "bound"
+        extender.metrics.bind_s.labels(outcome).observe(time.perf_counter() - start_s)
+        return _answer(BindResult(error_text))
+
+
+async def _body(request: Request) -> bytes:
+    parts: list[bytes] = []
+    size = 0
+    async for part in request.stream():
+        size += len(part)
+        if size > BODY_BYTES_MAX:
+            raise ValueError(f"more than {BODY_BYTES_MAX} bytes: set nodeCacheCapable")
+        parts.append(part)
+    return b"".join(parts)
+
+
+def _answer(result: FilterResult | BindResult) -> Response:
+    return Response(_encode(result), media_type=JSON)

@@ -1,0 +1,201 @@
+"""The bind call: claim in the node's ledger, then the Binding. Idempotent per pod UID."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import random
+import time
+from collections.abc import Callable
+from typing import Any
+from weakref import WeakValueDictionary
+
+import msgspec
+
+from ingle_core.ledger import TRANSITIONS, Ledger, LedgerError, Op, PodRef, claim, release
+from ingle_core.placement import NAMES, TEXTS
+from ingle_extender.assumptions import Assumptions, Pending
+from ingle_extender.decisions import Decision, Decisions
+from ingle_extender.filtering import BAD_ASK, RESERVED_ELSEWHERE, Filtering, stamp
+from ingle_extender.metrics import Metrics
+from ingle_extender.nodes import Nodes, Seen
+from ingle_extender.wire import BindArgs, Pod
+from ingle_kit.kube import Kube, KubeError, NotFound, Unavailable
+from ingle_kit.ledger import Refused, Written, write
+from ingle_kit.names import ANNOTATION_GPUS, POD
+
+log = logging.getLogger(__name__)
+
+POD_GONE = "pod is gone or is another one of the same name"
+BOUND_ELSEWHERE = "pod is bound to another node"
+NO_ANSWER = "API server does not answer"
+NOT_BOUND = "API server refuses the Binding"
+CLAIM_GONE = "claim was released: choose again"
+CLAIM_REFUSED = "node's ledger refuses the claim"
+_TEXT_OF = {NAMES[reason]: text for reason, text in TEXTS.items()}
+
+
+class Binding:
+    """Writes claims and Bindings; claims on one node go one after the other."""
+
+    def __init__(
+        self,
+        kube: Kube,
+        nodes: Nodes,
+        assumptions: Assumptions,
+        decisions: Decisions,
+        filtering: Filtering,
+        metrics: Metrics,
+        *,
+        attempts: int,
+        clock: Callable[[], float] = time.monotonic,
+    ) -> None:
+        self._kube, self._nodes, self._assumptions = kube, nodes, assumptions
+        self._decisions, self._filtering, self._metrics = decisions, filtering, metrics
+        self._attempts, self._clock = attempts, clock
+        self._locks: WeakValueDictionary[str, asyncio.Lock] = WeakValueDictionary()
+
+    async def bind(self, args: BindArgs) -> str:
+        """An empty text, or why the pod is not bound (fixed texts: each new one would requeue the pod)."""
+        async with self._lock(f"pod/{args.pod_uid}"):
+            try:
+                error = await self._bind(args)
+            except KubeError as fault:
+                log.warning("bind %s/%s to %s: %s", args.pod_namespace, args.pod_name, args.node, fault)
+                error = NO_ANSWER if isinstance(fault, Unavailable) else NOT_BOUND
+        seen = self._nodes.seen(args.node)
+        gpus = seen.node.spec.gpus_of(args.pod_uid) if seen else ()
+        decision = Decision(stamp(), "bind", args.pod_uid, None if error else args.node, gpus, error)
+        self._decisions.put((args.pod_namespace, args.pod_name), decision)
+        return error
+
+    async def _bind(self, args: BindArgs) -> str:
+        claimed_on = self._nodes.node_of(args.pod_uid)
+        if claimed_on not in (None, args.node):
+            return RESERVED_ELSEWHERE
+        pending: Pending | str | None = None
+        if claimed_on is None:
+            pending = await self._choice(args)
+        if isinstance(pending, str):
+            return pending
+        outcome = await self._claim(args, pending)
+        self._assumptions.drop([args.pod_uid])
+        if isinstance(outcome, Refused):
+            log.info(
+                "claim of pod %s on %s: %s: %s", args.pod_uid, args.node, outcome.reason, outcome.message
+            )
+            return _TEXT_OF.get(outcome.reason, CLAIM_GONE if outcome.reason == "NoClaim" else CLAIM_REFUSED)
+        return await self._write_binding(args, outcome)
+
+    async def _choice(self, args: BindArgs) -> Pending | str:
+        """What filter chose; chosen anew on this node when that is forgotten."""
+        pending = self._assumptions.get(args.pod_uid, self._clock())
+        if pending is not None and pending.assumed.node == args.node:
+            return pending
+        pod = await self._live_pod(args)
+        if pod is None:
+            return POD_GONE
+        if pod.spec.node_name:
+            return "" if pod.spec.node_name == args.node else BOUND_ELSEWHERE
+        try:
+            ask = pod.ask()
+        except ValueError:
+            return BAD_ASK
+        ranking = self._filtering.rank(ask, args.pod_uid, [args.node])
+        return self._filtering.pending(pod, ask, ranking) or TEXTS[ranking.reason(args.node)]
+
+    async def _claim(self, args: BindArgs, pending: Pending | None) -> Written | Refused:
+        async with self._lock(f"node/{args.node}"):
+            seen = self._nodes.seen(args.node)
+            outcome = await write(
+                self._kube,
+                args.node,
+                lambda ledger: _plan(ledger, args.pod_uid, pending),
+                attempts=self._attempts,
+                current=seen.obj if seen else None,
+                jitter=lambda n: random.uniform(0, min(0.2, 0.01 * 2**n)),
+            )
+            if isinstance(outcome, Written):
+                self._nodes.take(args.node, Seen.of(outcome.obj))
+        self._metrics.conflicts.inc(outcome.conflicts)
+        if isinstance(outcome, Refused):
+            self._metrics.refused.labels(outcome.reason).inc()
+        return outcome
+
+    async def _write_binding(self, args: BindArgs, written: Written) -> str:
+        gpus = ",".join(written.ledger.gpus_of(args.pod_uid))
+        metadata = {"name": args.pod_name, "namespace": args.pod_namespace, "uid": args.pod_uid}
+        body: dict[str, Any] = {
+            "apiVersion": "v1",
+            "kind": "Binding",
+            "metadata": {**metadata, "annotations": {ANNOTATION_GPUS: gpus}},
+            "target": {"apiVersion": "v1", "kind": "Node", "name": args.node},
+        }
+        try:
+            await self._kube.request(
+                "POST", POD.path(args.pod_namespace, args.pod_name, "binding"), body=body
+            )
+        except KubeError as fault:
+            return await self._settle(args, written, fault)
+        return ""
+
+    async def _settle(self, args: BindArgs, written: Written, fault: KubeError) -> str:
+        """After a Binding that was refused or whose answer was lost: the pod itself says what is true."""
+        pod = await self._live_pod(args)
+        if pod is not None and pod.spec.node_name == args.node:
+            return ""
+        if pod is None or pod.spec.node_name:
+            await self._release(args)
+            return POD_GONE if pod is None else BOUND_ELSEWHERE
+        log.warning("Binding of %s/%s to %s: %s", args.pod_namespace, args.pod_name, args.node, fault)
+        if isinstance(fault, Unavailable):
+            return NO_ANSWER  # it may still arrive: the claim stays, and the next try finds it
+        if written.changed:
+            await self._release(args)
+        return NOT_BOUND
+
+    async def _release(self, args: BindArgs) -> None:
+        async with self._lock(f"node/{args.node}"):
+            outcome = await write(self._kube, args.node, lambda ledger: release(ledger, args.pod_uid))
+            if isinstance(outcome, Written):
+                self._nodes.take(args.node, Seen.of(outcome.obj))
+            else:  # the operator sweeps orphans
+                log.warning("claim of pod %s stays on %s: %s", args.pod_uid, args.node, outcome.message)
+
+    async def _live_pod(self, args: BindArgs) -> Pod | None:
+        """None when it is gone or another pod has its name."""
+        try:
+            obj = await self._kube.get(POD, args.pod_name, args.pod_namespace)
+        except NotFound:
+            return None
+        pod = msgspec.convert(obj, Pod)
+        return pod if pod.metadata.uid == args.pod_uid else None
+
+    def _lock(self, name: str) -> asyncio.Lock:
+        lock = self._locks.get(name)
+        if lock is None:
+            lock = self._locks[name] = asyncio.Lock()
+        return lock
+
+
+def _plan(ledger: Ledger, pod_uid: str, pending: Pending | None) -> list[Op]:
+    """The claim at awake charges; nothing where the pod has its claim already (reserved, or a repeated bind)."""
+    if ledger.holder(pod_uid):
+        return []
+    if pending is None:
+        raise LedgerError("NoClaim", f"the claim of pod {pod_uid} is gone")
+    chosen = pending.assumed
+    moving = {pod.uid for pod in ledger.pods if pod.state in TRANSITIONS}
+    for gpu in ledger.gpus:
+        if gpu.uuid in chosen.gpus and any(held.pod_uid in moving for held in gpu.claims):
+            raise LedgerError("TransitionBusy", f"GPU {gpu.uuid} is in a transition")
+    return claim(
+        ledger,
+        PodRef(pod_uid, pending.pool),
+        chosen.gpus,
+        memory_mib=chosen.memory_mib,
+        watts=chosen.watts,
+        host_zone=chosen.host_zone,
+        host_mib=chosen.host_mib,
+        at=stamp(),
+    )

@@ -1,0 +1,84 @@
+"""Why a pod is where it is, or nowhere: the last decision, and the same question asked now."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import msgspec
+
+from ingle_core.facts import GpuNodeFacts
+from ingle_core.placement import NAMES, TEXTS, Ask
+from ingle_extender.decisions import Decisions, counted
+from ingle_extender.filtering import Filtering
+from ingle_extender.nodes import Nodes
+from ingle_extender.wire import Pod
+
+NODES_MAX = 200
+
+
+def explain(pod: Pod, nodes: Nodes, filtering: Filtering, decisions: Decisions) -> dict[str, Any]:
+    """One JSON object; at most `NODES_MAX` nodes are listed, the rest only counted. Changes nothing."""
+    uid = pod.metadata.uid
+    answer: dict[str, Any] = {
+        "pod": "/".join(pod.key),
+        "uid": uid,
+        "node": pod.spec.node_name or None,
+        "gpus": list(pod.gpus),
+        "claim": _claim(uid, nodes),
+        "last": {step: one.to_dict() for step, one in decisions.get(pod.key).items() if one.uid == uid},
+    }
+    try:
+        ask = pod.ask()
+    except ValueError as error:
+        return answer | {"ask": None, "error": str(error), "now": None}
+    return answer | {"ask": msgspec.to_builtins(ask), "now": _now(ask, uid, nodes, filtering)}
+
+
+def _claim(uid: str, nodes: Nodes) -> dict[str, Any] | None:
+    name = nodes.node_of(uid)
+    seen = nodes.seen(name) if name else None
+    holder = seen.node.spec.holder(uid) if seen else None
+    if seen is None or holder is None:
+        return None
+    return {"node": name, "state": holder.state, "at": holder.at, "gpus": list(seen.node.spec.gpus_of(uid))}
+
+
+def _now(ask: Ask, uid: str, nodes: Nodes, filtering: Filtering) -> dict[str, Any]:
+    """What filter would answer if all nodes were offered now. A claim that the pod has counts as taken."""
+    ranking = filtering.rank(ask, uid, None)
+    names = sorted(nodes.columns.row)
+    listed = [
+        {
+            "node": name,
+            "reason": NAMES[ranking.reason(name)],
+            "text": TEXTS[ranking.reason(name)],
+            **_figures(nodes.columns.facts[name]),
+        }
+        for name in names[:NODES_MAX]
+    ]
+    return {
+        "node": ranking.node,
+        "gpus": list(ranking.gpus),
+        "hostZone": ranking.host_zone,
+        "reasons": counted(ranking.counts),
+        "nodes": listed,
+        "nodesLeftOut": max(0, len(names) - NODES_MAX),
+    }
+
+
+def _figures(facts: GpuNodeFacts) -> dict[str, Any]:
+    charged_w = sum(max(gpu.floor_w, gpu.claimed_w) for gpu in facts.gpus)
+    spare_w = None if facts.allotted_w is None else facts.allotted_w - charged_w
+    gpus = [
+        {
+            "uuid": gpu.uuid,
+            "product": gpu.product,
+            "headroomMiB": gpu.headroom_mib,
+            "healthy": gpu.healthy,
+            "busy": gpu.busy,
+            "numa": gpu.numa,
+        }
+        for gpu in facts.gpus
+    ]
+    zones = [{"zone": zone.zone, "headroomMiB": zone.headroom_mib} for zone in facts.zones]
+    return {"spareWatts": spare_w, "gpus": gpus, "zones": zones}

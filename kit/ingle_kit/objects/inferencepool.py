@@ -1,0 +1,270 @@
+"""InferencePool: one model, how its engines run, and how many are awake, asleep or gone."""
+
+from __future__ import annotations
+
+from typing import Annotated, ClassVar, Literal
+
+from pydantic import Field
+
+from ingle_kit.objects.base import (
+    ATOMIC,
+    SET,
+    ApiModel,
+    GpuUuid,
+    Label63,
+    LabelValue,
+    ModelName,
+    Name253,
+    Rule,
+    Timestamp,
+    Uid,
+    list_map,
+)
+from ingle_kit.objects.conditions import Conditions
+from ingle_kit.objects.template import Template
+from ingle_kit.objects.variant import Engine, Variant, VariantMemory, VariantWatts, Weights
+
+__all__ = [
+    "Engine",
+    "InferencePoolSpec",
+    "InferencePoolStatus",
+    "Variant",
+    "VariantMemory",
+    "VariantWatts",
+    "Weights",
+]
+
+MAX_REPLICAS = 256
+DEFAULT_MAX_REPLICAS = 1
+
+Replicas = Annotated[int, Field(ge=0, le=MAX_REPLICAS)]
+Affinity = Literal["Required", "Preferred", "None"]
+
+
+def _fixed_fits(replicas: ReplicaRange) -> bool:
+    return replicas.fixed is None or replicas.min <= replicas.fixed <= replicas.max
+
+
+class ReplicaRange(ApiModel):
+    """How many replicas are awake."""
+
+    rules: ClassVar[tuple[Rule, ...]] = (
+        Rule(
+            "(has(self.min) ? self.min : 0) <= (has(self.max) ? self.max : 1)",
+            "replicas.min must not be above replicas.max (1 where absent): lower min or raise max",
+            lambda s: s.min <= s.max,
+            ".min",
+        ),
+        Rule(
+            "!has(self.fixed) || (self.fixed >= (has(self.min) ? self.min : 0)"
+            " && self.fixed <= (has(self.max) ? self.max : 1))",
+            "replicas.fixed must lie between replicas.min (0 where absent) and replicas.max (1 where absent)",
+            _fixed_fits,
+            ".fixed",
+        ),
+    )
+    min: Replicas = Field(default=0, description="Replicas that are always awake. Absent: 0.")
+    max: Replicas = Field(default=DEFAULT_MAX_REPLICAS, description="Most replicas awake at once. Absent: 1.")
+    fixed: Replicas | None = Field(
+        default=None,
+        description="Exactly this many awake, whatever the load; set by /scale. Absent: by load.",
+    )
+
+
+class Scaling(ApiModel):
+    """When another replica is woken."""
+
+    concurrency: Annotated[int, Field(ge=1, le=100_000)] = Field(
+        default=16, description="Requests in flight one awake replica is meant for. Absent: 16."
+    )
+
+
+class Prewarm(ApiModel):
+    """Replicas woken by the clock."""
+
+    rules: ClassVar[tuple[Rule, ...]] = (
+        Rule(
+            r"self.cron.matches('^([-0-9A-Za-z*/,]+ ){4}[-0-9A-Za-z*/,]+$')",
+            "cron has five fields: minute hour day-of-month month day-of-week, for example '50 7 * * 1-5'",
+            lambda s: _is_cron(s.cron),
+            ".cron",
+        ),
+    )
+    cron: Annotated[str, Field(min_length=9, max_length=128)] = Field(
+        description="When, as five cron fields: minute hour day-of-month month day-of-week."
+    )
+    zone: Annotated[str, Field(min_length=1, max_length=64)] = Field(
+        default="UTC", description="IANA time zone of `cron`, for example Europe/Berlin. Absent: UTC."
+    )
+    replicas: Replicas = Field(description="Replicas to be awake then.")
+
+
+def _is_cron(text: str) -> bool:
+    fields = text.split(" ")
+    return len(fields) == 5 and all(
+        field and all(char.isascii() and (char.isalnum() or char in "-*/,") for char in field)
+        for field in fields
+    )
+
+
+class Warm(ApiModel):
+    """What stays warm without requests."""
+
+    asleep: Replicas = Field(default=0, description="Sleepers kept although nobody asks. Absent: 0.")
+    idle_seconds: Annotated[int, Field(ge=1, le=604_800)] = Field(
+        default=120, description="Seconds without a request after which an awake replica sleeps. Absent: 120."
+    )
+    keep_alive: Literal["Fixed"] = Field(
+        default="Fixed",
+        description="Who gives way when room is short: Fixed, by idleSeconds alone. Absent: Fixed.",
+    )
+    prewarm: Annotated[list[Prewarm], Field(max_length=16, json_schema_extra=ATOMIC)] = Field(
+        default_factory=list, description="Replicas woken by the clock. Absent: none."
+    )
+
+
+class Placement(ApiModel):
+    """Where engines may run."""
+
+    node_selector: Annotated[dict[str, LabelValue], Field(max_length=16)] = Field(
+        default_factory=dict, description="Labels a node must have. Absent or empty: any node with GPUs."
+    )
+    numa: Affinity = Field(
+        default="Preferred",
+        description="Whether the GPUs of a replica share one NUMA zone. Absent: Preferred.",
+    )
+    nvlink: Affinity = Field(
+        default="Preferred",
+        description="Whether the GPUs of a replica are linked by NVLink. Absent: Preferred.",
+    )
+    strategy: Literal["Pack", "Spread"] = Field(
+        default="Pack",
+        description="Pack fills GPUs that are in use first, Spread the emptiest. Absent: Pack.",
+    )
+
+
+class Hold(ApiModel):
+    """What happens to requests while nothing is awake."""
+
+    seconds: Annotated[int, Field(ge=0, le=3600)] = Field(
+        default=60, description="Longest time in seconds a request is held. Absent: 60; 0: never held."
+    )
+    heartbeat_seconds: Annotated[int, Field(ge=1, le=300)] = Field(
+        default=10, description="Seconds between signs of life to a held streaming client. Absent: 10."
+    )
+    waiting: Annotated[int, Field(ge=0, le=100_000)] = Field(
+        default=500, description="Most requests held at once; more are answered 503. Absent: 500."
+    )
+
+
+class InferencePoolSpec(ApiModel):
+    """What is wanted of one model."""
+
+    rules: ClassVar[tuple[Rule, ...]] = (
+        Rule(
+            "self.engine.kind != 'Custom' || !has(self.warm) || !has(self.warm.asleep) || self.warm.asleep == 0",
+            "an engine of kind Custom cannot sleep: set warm.asleep to 0 or use VLLM or SGLang",
+            lambda s: s.engine.kind != "Custom" or s.warm.asleep == 0,
+        ),
+        Rule(
+            "self.variants.all(v, self.variants.exists_one(o, o.name == v.name))",
+            "variant names must be unique: rename one of them",
+            lambda s: len({v.name for v in s.variants}) == len(s.variants),
+            ".variants",
+        ),
+    )
+    model: ModelName = Field(description="Name of the model as clients send it in `model`.")
+    aliases: Annotated[list[ModelName], Field(max_length=16, json_schema_extra=SET)] = Field(
+        default_factory=list, description="Other names clients may send. Absent: none."
+    )
+    engine: Engine = Field(description="How a replica is run.")
+    variants: Annotated[
+        list[Variant], Field(min_length=1, max_length=16, json_schema_extra=list_map("name"))
+    ] = Field(description="Ways to run the model, best first; at least one.")
+    replicas: ReplicaRange = Field(
+        default_factory=ReplicaRange, description="How many replicas are awake. Absent: between 0 and 1."
+    )
+    scaling: Scaling = Field(
+        default_factory=Scaling, description="When another replica is woken. Absent: the defaults."
+    )
+    warm: Warm = Field(
+        default_factory=Warm, description="What stays warm without requests. Absent: the defaults."
+    )
+    placement: Placement = Field(
+        default_factory=Placement, description="Where engines run. Absent: the defaults."
+    )
+    template: Template = Field(
+        default_factory=Template, description="What is added to each engine pod. Absent: nothing."
+    )
+    priority: Literal["High", "Normal", "Low"] = Field(
+        default="Normal",
+        description="Who gets memory and watts first. High needs the label ingle.dev/allow-high=true on the "
+        "namespace. Absent: Normal.",
+    )
+    hold: Hold = Field(
+        default_factory=Hold, description="How requests wait for a wake. Absent: the defaults."
+    )
+
+
+EngineState = Literal[
+    "Pending", "Starting", "Awake", "Sleeping", "AsleepL1", "AsleepL2", "Waking", "Stopping", "Failed"
+]
+
+
+class EngineStatus(ApiModel):
+    """One engine pod."""
+
+    pod: Name253 = Field(description="Name of the pod.")
+    pod_uid: Uid | None = Field(default=None, description="UID of the pod. Absent: not known.")
+    node: Name253 | None = Field(default=None, description="Node it runs on. Absent: not bound yet.")
+    gpus: Annotated[list[GpuUuid], Field(max_length=16, json_schema_extra=ATOMIC)] = Field(
+        default_factory=list, description="UUIDs of its GPUs. Absent: not placed yet."
+    )
+    variant: Label63 = Field(description="Variant it runs.")
+    revision: Annotated[str, Field(max_length=63)] | None = Field(
+        default=None, description="Revision of the pool it was made from. Absent: not known."
+    )
+    state: EngineState = Field(description="What it is doing.")
+    since: Timestamp | None = Field(default=None, description="Since when (RFC 3339). Absent: not known.")
+    wake_milliseconds: Annotated[int, Field(ge=0)] | None = Field(
+        default=None, description="Duration of its last wake in ms. Absent: never woken."
+    )
+    start_milliseconds: Annotated[int, Field(ge=0)] | None = Field(
+        default=None, description="Duration of its start in ms. Absent: not started yet."
+    )
+    reason: Annotated[str, Field(max_length=64)] | None = Field(
+        default=None,
+        description="Why it is not further, from docs/reasons.md. Absent: nothing is in the way.",
+    )
+    message: Annotated[str, Field(max_length=1024)] | None = Field(
+        default=None, description="The same for people. Absent: nothing to add."
+    )
+
+
+class ReplicaCounts(ApiModel):
+    """Replicas by what they do."""
+
+    awake: Annotated[int, Field(ge=0)] = Field(default=0, description="Replicas that take requests.")
+    asleep: Annotated[int, Field(ge=0)] = Field(default=0, description="Replicas asleep.")
+    starting: Annotated[int, Field(ge=0)] = Field(default=0, description="Replicas starting or waking.")
+    wanted: Annotated[int, Field(ge=0)] = Field(default=0, description="Replicas that should be awake now.")
+
+
+class InferencePoolStatus(ApiModel):
+    """What is."""
+
+    observed_generation: Annotated[int, Field(ge=0)] = Field(
+        default=0, description="metadata.generation this status is about. Absent: 0, nothing seen yet."
+    )
+    revision: Annotated[str, Field(max_length=63)] | None = Field(
+        default=None, description="Hash of what new engines are made from. Absent: not computed yet."
+    )
+    replicas: ReplicaCounts = Field(default_factory=ReplicaCounts, description="Replicas by what they do.")
+    selector: Annotated[str, Field(max_length=512)] | None = Field(
+        default=None, description="Label selector of the engine pods, for /scale. Absent: not written yet."
+    )
+    waiting: Annotated[int, Field(ge=0)] = Field(default=0, description="Requests held now. Absent: 0.")
+    engines: Annotated[list[EngineStatus], Field(max_length=512, json_schema_extra=list_map("pod"))] = Field(
+        default_factory=list, description="The engine pods. Absent: none."
+    )
+    conditions: Conditions = Field(default_factory=list, description="Accepted, Ready, Reconciling, Stalled.")

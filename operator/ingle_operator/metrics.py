@@ -1,0 +1,96 @@
+"""/metrics and /healthz of the operator."""
+
+from __future__ import annotations
+
+from collections import Counter
+
+from aiohttp import web
+from prometheus_client import CONTENT_TYPE_LATEST, CollectorRegistry, generate_latest
+from prometheus_client import Counter as PromCounter
+from prometheus_client.core import GaugeMetricFamily, Metric
+from prometheus_client.registry import Collector
+
+from ingle_operator.world import World
+
+WATCH_AGE_MAX_S = 120.0
+KEY_AGE_MAX_S = 120.0
+
+
+class OperatorMetrics(Collector):
+    """Gauges are read from the world when asked; counters are counted where things happen."""
+
+    def __init__(self, world: World) -> None:
+        self.registry = CollectorRegistry()
+        self.registry.register(self)
+        self._world = world
+        self.reconciles = PromCounter("ingle_reconciles", "Keys worked on", ["topic"], registry=self.registry)
+
+    def collect(self) -> list[Metric]:
+        world = self._world
+        queue = world.queue
+        gauges: list[Metric] = [
+            _gauge("ingle_queue_depth", "Keys that wait", queue.depth() if queue else 0),
+            _gauge(
+                "ingle_queue_oldest_seconds",
+                "Age of the oldest key that waits",
+                queue.oldest_s() if queue else 0,
+            ),
+            _gauge("ingle_leader", "1 while this process leads", float(world.leader.valid_for_s() > 0)),
+            _gauge("ingle_leader_epoch", "Epoch of the lease", world.leader.epoch),
+            _gauge(
+                "ingle_lease_valid_seconds",
+                "Time the lease still lasts",
+                max(0.0, world.leader.valid_for_s()),
+            ),
+            _gauge("ingle_wakes_total", "Wake calls sent", world.notes.wake_count),
+            _gauge("ingle_ledger_conflicts_total", "Ledger writes repeated", world.notes.ledger_conflicts),
+        ]
+        ages = GaugeMetricFamily(
+            "ingle_watch_age_seconds", "Since the server was last heard", labels=["kind"]
+        )
+        for reflector in world.reflectors():
+            ages.add_metric([reflector.plural], reflector.age_s())
+        return [*gauges, ages, _engines(world)]
+
+
+def _gauge(name: str, text: str, value: float) -> GaugeMetricFamily:
+    return GaugeMetricFamily(name, text, value=value)
+
+
+def _engines(world: World) -> GaugeMetricFamily:
+    family = GaugeMetricFamily("ingle_engines", "Engines by ledger state", labels=["state"])
+    states = Counter(
+        holder.state
+        for name in world.gpu_nodes.store
+        for ledger in [world.ledger(name[1])]
+        if ledger is not None
+        for holder in ledger.pods
+    )
+    for state, count in states.items():
+        family.add_metric([state], count)
+    return family
+
+
+def health(world: World) -> tuple[bool, str]:
+    """Alive means: watches are heard and no key is stuck. A standby is healthy too."""
+    for reflector in world.reflectors():
+        if reflector.age_s() > WATCH_AGE_MAX_S:
+            return False, f"watch of {reflector.plural} silent for {reflector.age_s():.0f} s"
+    if world.queue is not None and world.queue.oldest_s() > KEY_AGE_MAX_S:
+        return False, f"a key waits for {world.queue.oldest_s():.0f} s"
+    return True, "ok"
+
+
+def application(world: World, metrics: OperatorMetrics) -> web.Application:
+    async def show(_: web.Request) -> web.Response:
+        body = generate_latest(metrics.registry)
+        return web.Response(body=body, headers={"Content-Type": CONTENT_TYPE_LATEST})
+
+    async def healthz(_: web.Request) -> web.Response:
+        good, text = health(world)
+        return web.Response(text=text, status=200 if good else 500)
+
+    app = web.Application()
+    app.router.add_get("/metrics", show)
+    app.router.add_get("/healthz", healthz)
+    return app

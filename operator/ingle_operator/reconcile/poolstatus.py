@@ -1,0 +1,165 @@
+"""The status of a pool: counts, engines, conditions with documented reasons."""
+
+from __future__ import annotations
+
+import time
+from dataclasses import dataclass
+from typing import Any
+
+from ingle_core.warmpool.facts import Demand, Engine, State
+from ingle_core.warmpool.plan import Plan
+from ingle_kit.names import LABEL_POOL
+from ingle_kit.objects import InferencePoolSpec, Variant, timestamp
+from ingle_kit.objects.reasons import Reason
+from ingle_operator.parse import EnginePod, Pool
+from ingle_operator.render import revision_of
+from ingle_operator.status import conditions_of
+from ingle_operator.world import World
+
+STALLED_AFTER = 3
+_STATE_NAMES = {State.ASLEEP: "AsleepL1", State.ENDED: "Failed"}
+
+Verdict = tuple[bool | None, Reason, str]
+
+
+@dataclass(frozen=True)
+class View:
+    """One pool at one moment: what the plan and the status are made from."""
+
+    pool: Pool
+    spec: InferencePoolSpec
+    variant: Variant
+    pods: tuple[EnginePod, ...]
+    engines: tuple[Engine, ...]
+    demand: Demand
+    plan: Plan
+    fits_somewhere: bool
+
+
+def pool_status(world: World, pool: Pool, view: View | None) -> dict[str, Any]:
+    """The whole status; `view` None: the spec cannot be read."""
+    now_s = time.time()
+    if view is None:
+        wrong = (False, Reason.INVALID_SPEC, pool.error)
+        conditions = conditions_of(pool, now_s, accepted=wrong, ready=wrong)
+        return dict(pool.status) | {"observedGeneration": pool.generation, "conditions": conditions}
+    count = {state: sum(e.state is state for e in view.engines) for state in State}
+    starting = count[State.PENDING] + count[State.STARTING] + count[State.WAKING]
+    ready = _ready(world, view, count)
+    under_way = starting + count[State.SLEEPING] + count[State.STOPPING] > 0
+    progress = Reason.PROGRESSING if under_way else Reason.RECONCILED
+    return {
+        "observedGeneration": pool.generation,
+        "revision": revision_of(view.spec, view.variant),
+        "replicas": {
+            "awake": count[State.AWAKE],
+            "asleep": count[State.ASLEEP],
+            "starting": starting,
+            "wanted": view.plan.wanted_awake,
+        },
+        "selector": f"{LABEL_POOL}={pool.key[1]}",
+        "waiting": view.demand.waiting,
+        "engines": [_engine(world, view, pod) for pod in sorted(view.pods, key=lambda p: p.key)],
+        "conditions": conditions_of(
+            pool,
+            now_s,
+            accepted=_accepted(world, view),
+            ready=ready,
+            reconciling=(under_way, progress, ""),
+            stalled=_stalled(world, view, ready),
+        ),
+    }
+
+
+def _engine(world: World, view: View, pod: EnginePod) -> dict[str, Any]:
+    engine = next(e for e in view.engines if e.uid == pod.uid)
+    trouble = world.notes.troubles.get(pod.uid)
+    fields = {
+        "pod": pod.key[1],
+        "podUID": pod.uid,
+        "node": pod.node,
+        "gpus": list(pod.gpus),
+        "variant": pod.variant,
+        "revision": pod.revision,
+        "state": _STATE_NAMES.get(engine.state, engine.state.value),
+        "since": timestamp(engine.since_s),
+        "wakeMilliseconds": world.notes.wake_ms.get(pod.uid) or _kept(view.pool, pod, "wakeMilliseconds"),
+        "startMilliseconds": world.notes.start_ms.get(pod.uid) or _kept(view.pool, pod, "startMilliseconds"),
+        "reason": trouble[0] if trouble else None,
+        "message": trouble[1][:1024] if trouble else None,
+    }
+    return {name: value for name, value in fields.items() if value not in (None, "", [])}
+
+
+def _kept(pool: Pool, pod: EnginePod, name: str) -> int | None:
+    """A duration that an earlier leader measured: kept, since it is nowhere else."""
+    old = (e for e in pool.status.get("engines") or () if e.get("podUID") == pod.uid)
+    return next((e.get(name) for e in old), None)
+
+
+def older_namesake(world: World, pool: Pool) -> Pool | None:
+    """Another pool with the same model name that came first: it has the bare name."""
+    if pool.spec is None:
+        return None
+    mine = {pool.spec.model, *pool.spec.aliases}
+    for other in world.pools.store.values():
+        if other.uid == pool.uid or other.spec is None or not mine & {other.spec.model, *other.spec.aliases}:
+            continue
+        if (other.created_at, other.name) < (pool.created_at, pool.name):
+            found: Pool = other
+            return found
+    return None
+
+
+def _accepted(world: World, view: View) -> Verdict:
+    older = older_namesake(world, view.pool)
+    if older is not None:
+        text = f"pool {older.name} is older and has the model name; use {view.pool.key[0]}/{view.spec.model} or rename"
+        return True, Reason.MODEL_CONFLICTED, text
+    return True, Reason.ACCEPTED, ""
+
+
+def _ready(world: World, view: View, count: dict[State, int]) -> Verdict:
+    trouble = next((t for t in (world.notes.troubles.get(e.uid) for e in view.engines) if t), None)
+    if not count[State.AWAKE] and not count[State.ASLEEP]:
+        missing = _fits_nowhere(world, view)
+        if missing:
+            return False, Reason.VARIANT_FITS_NO_GPU, missing
+    if trouble and count[State.AWAKE] < max(1, view.plan.wanted_awake):
+        return False, Reason(trouble[0]), trouble[1]
+    if count[State.AWAKE] and count[State.AWAKE] >= view.plan.wanted_awake:
+        return True, Reason.SERVING, ""
+    failed = world.notes.failures.get(view.pool.name)
+    last = world.notes.troubles.get(view.pool.name)
+    if failed and failed.count and last and not count[State.ASLEEP]:
+        return False, Reason(last[0]), last[1]
+    if count[State.WAKING]:
+        return False, Reason.WAKING, "an engine is waking"
+    if count[State.STARTING] or count[State.AWAKE] < view.plan.wanted_awake:
+        return False, Reason.ENGINE_STARTING, "an engine is starting"
+    if count[State.PENDING]:
+        return False, Reason.AWAITING_PLACEMENT, "an engine waits for a node"
+    return (True, Reason.ASLEEP, "") if count[State.ASLEEP] else (True, Reason.IDLE, "")
+
+
+def _fits_nowhere(world: World, view: View) -> str:
+    from_nodes = [g for n in world.gpu_nodes.store.values() for g in n.status.gpus]
+    if not from_nodes or view.fits_somewhere:
+        return ""
+    largest = max(g.memory_mib.total - g.memory_mib.reserved for g in from_nodes)
+    variant = view.variant
+    return (
+        f"variant {variant.name} needs {variant.gpus} x {variant.memory_mib.awake} MiB"
+        f" on {', '.join(variant.gpu_products) or 'any GPU'}; the largest GPU here has {largest} MiB:"
+        " lower memoryMiB.awake, use more GPUs or other gpuProducts"
+    )
+
+
+def _stalled(world: World, view: View, ready: Verdict) -> Verdict:
+    failed = world.notes.failures.get(view.pool.name)
+    if failed and failed.count >= STALLED_AFTER:
+        reason, message = world.notes.troubles.get(view.pool.name, (Reason.ENGINE_NEVER_READY.value, ""))
+        return True, Reason(reason), f"{failed.count} engines failed in a row; the last: {message}"
+    if ready[1] is Reason.VARIANT_FITS_NO_GPU:
+        return True, ready[1], ready[2]
+    return False, Reason.RECONCILED, ""

@@ -1,0 +1,167 @@
+"""A pool and a variant to the pod of one engine."""
+
+from __future__ import annotations
+
+import hashlib
+from typing import Any
+
+import orjson
+
+from ingle_kit.kube import Object
+from ingle_kit.names import (
+    ANNOTATION_GPUS,
+    ANNOTATION_PLACEMENT,
+    GATE_AWAKE,
+    INFERENCE_POOL,
+    LABEL_POOL,
+    LABEL_REVISION,
+    LABEL_VARIANT,
+    RESOURCE_GPU_MEMORY,
+    SCHEDULER_NAME,
+)
+from ingle_kit.objects import InferencePoolSpec, Variant, dump
+from ingle_operator.overlay import pod_fields, volumes
+from ingle_operator.parse import Pool
+
+BASE_MEMORY_MIB = 2048
+GRACE_S = 30
+
+
+def revision_of(spec: InferencePoolSpec, variant: Variant) -> str:
+    """Short hash of everything that a running engine cannot take over without a new process."""
+    parts = {
+        "model": spec.model,
+        "engine": dump(spec.engine),
+        "variant": dump(variant),
+        "template": dump(spec.template),
+        "placement": dump(spec.placement),
+    }
+    return hashlib.sha256(orjson.dumps(parts, option=orjson.OPT_SORT_KEYS)).hexdigest()[:10]
+
+
+def busy_w_per_gpu(variant: Variant) -> int:
+    """Watts charged on each GPU while awake, rounded up."""
+    return -(-variant.watts.busy // variant.gpus)
+
+
+def placement_of(pool: Pool, spec: InferencePoolSpec, variant: Variant) -> dict[str, Any]:
+    """The annotation that the extender reads; memory and watts per GPU, host memory per replica."""
+    placement = spec.placement
+    memory = variant.memory_mib
+    return {
+        "pool": pool.name,
+        "variant": variant.name,
+        "gpus": variant.gpus,
+        "memoryMiB": {"awake": memory.awake, "asleep": memory.asleep, "host": memory.host},
+        "watts": busy_w_per_gpu(variant),
+        "products": list(variant.gpu_products),
+        "numa": placement.numa,
+        "nvlink": placement.nvlink,
+        "strategy": placement.strategy,
+        "priority": spec.priority,
+    }
+
+
+def _engine_args(spec: InferencePoolSpec, variant: Variant) -> list[str]:
+    if spec.engine.kind == "Custom":
+        return [*spec.engine.args, *variant.args]
+    args = ["--model", spec.model, "--served-model-name", spec.model, "--host", "$(POD_IP)"]
+    args += [
+        "--port",
+        str(spec.engine.port),
+        "--tensor-parallel-size",
+        str(variant.gpus),
+        "--enable-sleep-mode",
+    ]
+    if variant.context_tokens is not None:
+        args += ["--max-model-len", str(variant.context_tokens)]
+    if variant.memory_mib.kv_cache is not None:
+        args += ["--kv-cache-memory-bytes", str(variant.memory_mib.kv_cache * 1024 * 1024)]
+    return [*args, *spec.engine.args, *variant.args]
+
+
+def _field(path: str) -> dict[str, Any]:
+    return {"fieldRef": {"fieldPath": path}}
+
+
+def _env() -> list[dict[str, Any]]:
+    gpus = _field(f"metadata.annotations['{ANNOTATION_GPUS}']")
+    return [
+        {"name": "POD_IP", "valueFrom": _field("status.podIP")},
+        {"name": "INGLE_POD_UID", "valueFrom": _field("metadata.uid")},
+        {"name": "NVIDIA_VISIBLE_DEVICES", "valueFrom": gpus},
+        {"name": "CUDA_VISIBLE_DEVICES", "valueFrom": gpus},
+        {"name": "VLLM_SERVER_DEV_MODE", "value": "1"},
+    ]
+
+
+def _container(spec: InferencePoolSpec, variant: Variant) -> dict[str, Any]:
+    memory = variant.memory_mib
+    host_mib = str(BASE_MEMORY_MIB + memory.host)
+    gpu_mib = str(variant.gpus * memory.awake)
+    health = {"httpGet": {"path": "/health", "port": spec.engine.port}}
+    return {
+        "name": "engine",
+        "image": spec.engine.image,
+        "args": _engine_args(spec, variant),
+        "env": _env(),
+        "ports": [{"name": "http", "containerPort": spec.engine.port}],
+        "resources": {
+            "requests": {"cpu": "100m", "memory": f"{host_mib}Mi", RESOURCE_GPU_MEMORY: gpu_mib},
+            "limits": {"memory": f"{host_mib}Mi", RESOURCE_GPU_MEMORY: gpu_mib},
+        },
+        "readinessProbe": health | {"periodSeconds": 1, "timeoutSeconds": 2, "failureThreshold": 3},
+        "livenessProbe": health
+        | {
+            "periodSeconds": 5,
+            "timeoutSeconds": 5,
+            "failureThreshold": 6,
+            "initialDelaySeconds": spec.engine.start_seconds,
+        },
+    }
+
+
+def engine_pod(pool: Pool, spec: InferencePoolSpec, variant: Variant, name: str) -> Object:
+    """The pod of one new engine."""
+    namespace, pool_name = pool.key
+    labels = {LABEL_POOL: pool_name, LABEL_VARIANT: variant.name, LABEL_REVISION: revision_of(spec, variant)}
+    found, mounts = volumes(spec.template, spec.engine.weights)
+    container = _container(spec, variant)
+    container["env"] += [dump(item) for item in spec.template.env]
+    container |= {"volumeMounts": mounts} if mounts else {}
+    pod_spec = pod_fields(spec.template) | {
+        "schedulerName": SCHEDULER_NAME,
+        "restartPolicy": "Never",
+        "enableServiceLinks": False,
+        "automountServiceAccountToken": False,
+        "terminationGracePeriodSeconds": GRACE_S,
+        "readinessGates": [{"conditionType": GATE_AWAKE}],
+        "containers": [container],
+    }
+    pod_spec |= {"volumes": found} if found else {}
+    pod_spec |= {"nodeSelector": dict(spec.placement.node_selector)} if spec.placement.node_selector else {}
+    placement = orjson.dumps(placement_of(pool, spec, variant)).decode()
+    return {
+        "apiVersion": "v1",
+        "kind": "Pod",
+        "metadata": {
+            "name": name,
+            "namespace": namespace,
+            "labels": dict(spec.template.labels) | labels,
+            "annotations": dict(spec.template.annotations) | {ANNOTATION_PLACEMENT: placement},
+            "ownerReferences": [owner_of(pool)],
+        },
+        "spec": pod_spec,
+    }
+
+
+def owner_of(pool: Pool) -> Object:
+    """Deleting the pool deletes its engines, by the garbage collector: no finalizer."""
+    return {
+        "apiVersion": INFERENCE_POOL.api_version,
+        "kind": INFERENCE_POOL.kind,
+        "name": pool.key[1],
+        "uid": pool.uid,
+        "controller": True,
+        "blockOwnerDeletion": False,
+    }

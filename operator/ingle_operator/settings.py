@@ -1,0 +1,34 @@
+"""Settings of the operator, from the environment (prefix INGLE_). Times in seconds."""
+
+from __future__ import annotations
+
+from pydantic import Field
+from pydantic_settings import BaseSettings, SettingsConfigDict
+
+from ingle_kit.names import PORT_OPERATOR, SYSTEM_NAMESPACE
+
+
+class OperatorSettings(BaseSettings):
+    """Every field has a default that suits a cluster; tests shorten the waits."""
+
+    model_config = SettingsConfigDict(env_prefix="INGLE_", extra="ignore")
+
+    namespace: str = Field(SYSTEM_NAMESPACE, description="Namespace of our own pods and of the lease.")
+    pod_name: str = Field(
+        "ingle-operator", description="Our pod's name; with the UID, our identity as leader."
+    )
+    pod_uid: str = Field("", description="Our pod's UID. Empty: the process is its own identity.")
+    listen: str = Field("127.0.0.1", description="Address for /metrics and /healthz.")
+    port: int = Field(PORT_OPERATOR, description="Port for /metrics and /healthz.")
+    lease_duration_s: float = Field(15.0, ge=3, description="How long a lease lasts without renewal.")
+    lease_renew_s: float = Field(2.0, gt=0, description="How often the lease is renewed.")
+    workers: int = Field(32, ge=1, description="Most keys that are worked on at once.")
+    orphan_s: float = Field(60.0, ge=0, description="Age at which a claim without a pod is looked at.")
+    resync_s: float = Field(300.0, gt=0, description="Every object is looked at again after this time.")
+    sleep_limit_s: float = Field(120.0, gt=0, description="A sleep that takes longer has failed.")
+    wake_limit_s: float = Field(60.0, gt=0, description="A wake that takes longer has failed.")
+    drain_limit_s: float = Field(600.0, gt=0, description="Longest wait for an engine's last requests.")
+    residue_slack_mib: int = Field(
+        512, ge=0, description="Memory above the stated residue that a sleeper may keep."
+    )
+    log_level: str = Field("INFO", description="DEBUG, INFO, WARNING or ERROR.")
