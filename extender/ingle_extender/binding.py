@@ -102,7 +102,11 @@ class Binding:
         except ValueError:
             return BAD_ASK
         ranking = self._filtering.rank(ask, args.pod_uid, [args.node])
-        return self._filtering.pending(pod, ask, ranking) or TEXTS[ranking.reason(args.node)]
+        chosen = self._filtering.pending(pod, ask, ranking)
+        if chosen is None:
+            return TEXTS[ranking.reason(args.node)]
+        self._assumptions.put(chosen, self._clock())
+        return chosen
 
     async def _claim(self, args: BindArgs, pending: Pending | None) -> Written | Refused:
         async with self._lock(f"node/{args.node}"):

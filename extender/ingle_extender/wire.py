@@ -128,7 +128,7 @@ def _amount(resources: Resources) -> int:
 
 def quantity(text: str) -> int:
     """A whole Kubernetes quantity: the API server writes 42000 as 42k. ValueError for anything else."""
-    digits = text.rstrip("kMGi")
+    digits = text.rstrip("kKMGi")
     suffix = text[len(digits) :]
     if suffix not in _SUFFIXES or not digits.isdigit():
         raise ValueError(f"{RESOURCE_GPU_MEMORY}: {text!r} is not a whole number")

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import logging
+import time
 
 import aiohttp
 
@@ -51,14 +53,21 @@ class Gauges:
             timeout=aiohttp.ClientTimeout(total=self._settings.gauge_timeout_s),
             connector=aiohttp.TCPConnector(limit=READERS),
         ) as session:
+            round_at_s = time.monotonic()
             while True:
-                try:
-                    await asyncio.wait_for(self._wake.wait(), self._settings.gauge_period_s)
-                except TimeoutError:
+                if time.monotonic() >= round_at_s:
+                    round_at_s = time.monotonic() + self._settings.gauge_period_s
                     self._due = dict.fromkeys(self._cluster.endpoints)
+                elif not self._due:
+                    await self._sleep(round_at_s - time.monotonic())
                 self._wake.clear()
                 due, self._due = self._due, {}
                 await asyncio.gather(*(self._read(session, uid) for uid in due))
+
+    async def _sleep(self, at_most_s: float) -> None:
+        """Until somebody looks at an engine."""
+        with contextlib.suppress(TimeoutError):
+            await asyncio.wait_for(self._wake.wait(), max(at_most_s, 0))
 
     async def _read(self, session: aiohttp.ClientSession, uid: str) -> None:
         endpoint = self._cluster.endpoints.get(uid)

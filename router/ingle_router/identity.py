@@ -54,8 +54,13 @@ class Identity:
                 raise Unverified("too many token reviews at once")
             task = asyncio.create_task(self._ask(digest, token))
             self._asking[digest] = task
-            task.add_done_callback(lambda _: self._asking.pop(digest, None))
+            task.add_done_callback(lambda done: self._asked(digest, done))
         return await asyncio.shield(task)
+
+    def _asked(self, digest: bytes, done: asyncio.Task[Caller | None]) -> None:
+        self._asking.pop(digest, None)
+        if not done.cancelled():
+            done.exception()  # every asker may have left: then nobody else looks at it
 
     async def _ask(self, digest: bytes, token: str) -> Caller | None:
         review = {

@@ -101,7 +101,7 @@ class Picker:
         if ticket is not None:
             return self._on_ticket(exchange, ticket)
         method = headers.get(":method", "")
-        listing = method == "GET" and exchange.path.startswith("/v1/models")
+        listing = method == "GET" and (exchange.path + "/").startswith("/v1/models/")
         if not listing and (method != "POST" or exchange.path not in wire.PATHS):
             return self._refuse(exchange, _NOT_FOUND)
         try:

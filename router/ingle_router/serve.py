@@ -88,8 +88,19 @@ class KubeWatches:
 class Running:
     """A router whose ports are open."""
 
-    def __init__(self, router: Router, picker: Picker) -> None:
-        self.router, self.picker = router, picker
+    def __init__(self, router: Router, picker: Picker, work: tuple[asyncio.Task[None], ...]) -> None:
+        self.router, self.picker, self._work = router, picker, work
+
+    async def until(self, stopping: asyncio.Event) -> None:
+        """Waits for the signal to stop. Raises what one of our own tasks failed with: without it we are blind."""
+        asked = asyncio.create_task(stopping.wait())
+        try:
+            await asyncio.wait((asked, *self._work), return_when=asyncio.FIRST_COMPLETED)
+        finally:
+            asked.cancel()
+        for task in self._work:
+            if task.done():
+                task.result()
 
     async def drain(self) -> None:
         """Readiness goes, open requests may end, at most `drain_s`."""
@@ -117,9 +128,11 @@ async def running(
         ready = _readiness(router)
         await _grpc(stack, settings, settings.port_picker_health, health_handler(ready))
         await _grpc(stack, settings, settings.port_picker, picker.handler(), health_handler(ready))
-        for work in (watches.run(), Gauges(cluster, settings).run()):
-            stack.push_async_callback(_stop, asyncio.create_task(work))
-        yield Running(router, picker)
+        gauges = Gauges(cluster, settings)
+        work = (asyncio.create_task(watches.run()), asyncio.create_task(gauges.run()))
+        for task in work:
+            stack.push_async_callback(_stop, task)
+        yield Running(router, picker, work)
 
 
 def _readiness(router: Router) -> Callable[[], bool]:
@@ -178,6 +191,6 @@ async def serve(settings: Settings) -> None:
         watches = KubeWatches(kube, cluster, settings.namespace or None)
         async with running(settings, cluster, watches, kube) as router:
             log.info("listening on %s", settings.listen)
-            await stopping.wait()
+            await router.until(stopping)
             log.info("draining for at most %.0f s", settings.drain_s)
             await router.drain()

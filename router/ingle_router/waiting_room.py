@@ -41,6 +41,7 @@ _HOP_BY_HOP: Final = frozenset(
     )
 )
 _NOT_SENT_BACK: Final = _HOP_BY_HOP | {"host", "content-length", wire.ENDPOINT, *wire.SECRET_HEADERS}
+_NOT_TOLD: Final = _HOP_BY_HOP | {wire.AGAIN}
 _BROKEN: Final = Refuse(502, "stream_broken", "The engine ended the answer before its end.")
 
 
@@ -125,7 +126,7 @@ async def _silent(request: web.Request, _: Place, answer: Answer) -> web.StreamR
     result = await answer
     if isinstance(result, Refuse):
         return _error(result)
-    headers = CIMultiDict((k, v) for k, v in result.headers.items() if k.lower() not in _HOP_BY_HOP)
+    headers = CIMultiDict((k, v) for k, v in result.headers.items() if k.lower() not in _NOT_TOLD)
     response = web.StreamResponse(status=result.status, headers=headers)
     await response.prepare(request)
     async for chunk in result.content.iter_any():

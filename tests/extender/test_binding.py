@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 import asyncio
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
+from ingle_core.ledger import set_allotment
 from ingle_kit import names
+from ingle_kit.ledger import Written, write
 
 if TYPE_CHECKING:
     from tests.extender.conftest import Cluster
@@ -145,9 +148,8 @@ async def test_claims_of_many_pods_race_with_another_writer(cluster: Cluster) ->
 
     async def disturb() -> None:
         for watts in range(2000, 2010):
-            ledger = await cluster.ledger("a")
-            change = {"revision": ledger["revision"] + 1, "wattsAllotted": watts}
-            await cluster.kube.merge_patch(names.GPU_NODE, "a", {"spec": change})
+            plan = partial(set_allotment, watts=watts, safe=None)
+            assert isinstance(await write(cluster.kube, "a", plan, attempts=20), Written)
 
     binds = [cluster.bind(pod, "a") for pod in pods]
     answers = await asyncio.gather(*binds, disturb())

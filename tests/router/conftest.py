@@ -143,6 +143,7 @@ class Rig:
         self.reviewer = Reviewer()
         self.watches = HandFed()
         self.running: Running
+        self.picker_away: Callable[[], Awaitable[None]]
         self.http: aiohttp.ClientSession
         self._seen: dict[tuple[str, str], EnginePod] = {}
         self._pools: dict[tuple[str, str], PoolSpec] = {}
@@ -279,7 +280,9 @@ async def make_rig(tmp_path: Path) -> AsyncIterator[MakeRig]:
             rig.http = await stack.enter_async_context(
                 aiohttp.ClientSession(timeout=aiohttp.ClientTimeout(total=15))
             )
-            rig.running = await stack.enter_async_context(
+            router = await stack.enter_async_context(AsyncExitStack())
+            rig.picker_away = router.aclose
+            rig.running = await router.enter_async_context(
                 running(rig.settings, rig.cluster, rig.watches, rig.reviewer)
             )
             await start_envoy(listen, yaml.safe_dump(bootstrap(rig.settings)), tmp_path, stack)

@@ -23,7 +23,7 @@ from ingle_kit.kube import Kube, KubeError
 from ingle_lab.controlplane.plane import ControlPlane
 from ingle_lab.controlplane.testing import running_control_plane
 
-from .conftest import CHAT, ENVOY, Engine, eventually, next_address, start_envoy
+from .conftest import CHAT, ENVOY, Engine, next_address, start_envoy
 
 ROOT = Path(__file__).parents[2]
 COMMAND = [sys.executable, "-m", "ingle_router.main"]
@@ -76,18 +76,10 @@ async def _install(plane: ControlPlane) -> None:
         for path in sorted((ROOT / "crds").glob("*.yaml")):
             await kube.create(names.CRD, yaml.safe_load(path.read_text()))
         await kube.create(names.NAMESPACE, {"metadata": {"name": "chat"}})
-        for account in ("alice", "default"):
-            await _account(kube, account)
+        await kube.create(names.SERVICE_ACCOUNT, {"metadata": {"name": "alice", "namespace": "chat"}})
         async with asyncio.timeout(20):
             while not await _served(kube):  # noqa: ASYNC110 - the API server has no event for this
                 await asyncio.sleep(0.05)
-
-
-async def _account(kube: Kube, name: str) -> None:
-    try:
-        await kube.create(names.SERVICE_ACCOUNT, {"metadata": {"name": name, "namespace": "chat"}})
-    except KubeError as error:
-        assert error.reason == "AlreadyExists"
 
 
 async def _served(kube: Kube) -> bool:
@@ -212,17 +204,14 @@ async def _metrics_pool(http: aiohttp.ClientSession, listen: str, what: str) -> 
 
 
 async def _until_healthy(http: aiohttp.ClientSession, listen: str) -> None:
-    healthy = asyncio.Event()
-
-    async def look() -> None:
-        while not healthy.is_set():
-            try:
-                async with http.get(f"http://{listen}:{names.PORT_ROUTER}/healthz") as response:
-                    if response.status == 200:
-                        healthy.set()
-            except aiohttp.ClientError:
-                await asyncio.sleep(0.05)
-
     async with asyncio.timeout(20):
-        await look()
-    await eventually(healthy.is_set)
+        while not await _is_healthy(http, listen):  # noqa: ASYNC110 - another process cannot set an event
+            await asyncio.sleep(0.05)
+
+
+async def _is_healthy(http: aiohttp.ClientSession, listen: str) -> bool:
+    try:
+        async with http.get(f"http://{listen}:{names.PORT_ROUTER}/healthz") as response:
+            return response.status == 200
+    except aiohttp.ClientError:
+        return False

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections import Counter
+from collections.abc import AsyncIterator
 
 import aiohttp
 import orjson
@@ -180,7 +181,7 @@ async def test_an_engine_that_cannot_be_reached_is_a_503_with_retry_after(rig: R
     await eventually(lambda: rig.in_flight(engine) == 0)
 
 
-async def test_without_the_router_envoy_refuses_instead_of_letting_pass(rig: Rig) -> None:
+async def test_nothing_is_served_before_the_policies_are_known(rig: Rig) -> None:
     rig.watches.is_synced = False
     rig.pool("llama")
     engine = await rig.engine("llama")
@@ -205,6 +206,20 @@ async def test_prompts_and_tokens_are_in_no_log_and_no_metric(
     assert 'ingle_router_requests_total{code="",outcome="hot",pool="chat/llama"} 1.0' in metrics
     written = metrics + caplog.text + (tmp_path / "envoy.log").read_text()  # type: ignore[attr-defined,operator]
     assert "CANARY" not in written
+
+
+async def test_a_body_without_a_length_is_rewritten_too(rig: Rig) -> None:
+    rig.pool("llama", aliases=["short"])
+    engine = await rig.engine("llama")
+
+    async def pieces() -> AsyncIterator[bytes]:
+        yield b'{"model": "sho'
+        yield b'rt"}'
+
+    headers = {"authorization": "Bearer alice"}
+    async with rig.http.post(rig.url + CHAT, data=pieces(), headers=headers) as response:
+        assert response.status == 200
+    assert engine.seen[0][2] == {"model": "org/llama"}
 
 
 async def test_a_connection_that_is_used_again_keeps_counts_exact(rig: Rig) -> None:

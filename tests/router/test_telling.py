@@ -126,6 +126,16 @@ async def test_draining_lets_open_streams_end(rig: Rig) -> None:
     await draining
 
 
+async def test_without_its_router_envoy_refuses_instead_of_letting_pass(make_rig: MakeRig) -> None:
+    rig = await make_rig()
+    rig.pool("llama")
+    engine = await rig.engine("llama")
+    await rig.picker_away()
+    status, body, headers = await rig.answer("org/llama")
+    assert (status, body["error"]["code"], headers["retry-after"]) == (503, "router_unavailable", "1")
+    assert engine.seen == []
+
+
 @pytest.mark.parametrize(
     ("text", "asleep"),
     [

@@ -184,6 +184,10 @@ def _with_host(zone: Zone, pod_uid: str, mib: int) -> Zone:
     return msgspec.structs.replace(zone, claims=claims)
 
 
+def _json(value: Any) -> Any:
+    return msgspec.json.decode(msgspec.json.encode(value))  # to_builtins would leave tuples
+
+
 def _operations(ledger: Ledger, **fields: Any) -> list[Op]:
     changes: list[Op] = []
     for name, value in fields.items():
@@ -194,7 +198,7 @@ def _operations(ledger: Ledger, **fields: Any) -> list[Op]:
         if value is None:
             changes.append({"op": "remove", "path": path})
         else:  # "add" also replaces, and does not mind that the field is absent
-            changes.append({"op": "add", "path": path, "value": msgspec.to_builtins(value)})
+            changes.append({"op": "add", "path": path, "value": _json(value)})
     if not changes:
         return []
     test = {"op": "test", "path": "/spec/revision", "value": ledger.revision}

@@ -99,7 +99,7 @@ class Ledger(msgspec.Struct, frozen=True, rename=_wire_name):
 
     def to_dict(self) -> dict[str, Any]:
         """`GPUNode.spec` as JSON values; absent allotments are left out."""
-        raw: dict[str, Any] = msgspec.to_builtins(self)
+        raw: dict[str, Any] = msgspec.json.decode(msgspec.json.encode(self))
         return {key: value for key, value in raw.items() if value is not None}
 
     def holder(self, pod_uid: str) -> Holder | None:

@@ -79,34 +79,6 @@ class Scaling(ApiModel):
     )
 
 
-class Prewarm(ApiModel):
-    """Replicas woken by the clock."""
-
-    rules: ClassVar[tuple[Rule, ...]] = (
-        Rule(
-            r"self.cron.matches('^([-0-9A-Za-z*/,]+ ){4}[-0-9A-Za-z*/,]+$')",
-            "cron has five fields: minute hour day-of-month month day-of-week, for example '50 7 * * 1-5'",
-            lambda s: _is_cron(s.cron),
-            ".cron",
-        ),
-    )
-    cron: Annotated[str, Field(min_length=9, max_length=128)] = Field(
-        description="When, as five cron fields: minute hour day-of-month month day-of-week."
-    )
-    zone: Annotated[str, Field(min_length=1, max_length=64)] = Field(
-        default="UTC", description="IANA time zone of `cron`, for example Europe/Berlin. Absent: UTC."
-    )
-    replicas: Replicas = Field(description="Replicas to be awake then.")
-
-
-def _is_cron(text: str) -> bool:
-    fields = text.split(" ")
-    return len(fields) == 5 and all(
-        field and all(char.isascii() and (char.isalnum() or char in "-*/,") for char in field)
-        for field in fields
-    )
-
-
 class Warm(ApiModel):
     """What stays warm without requests."""
 
@@ -117,9 +89,6 @@ class Warm(ApiModel):
     keep_alive: Literal["Fixed"] = Field(
         default="Fixed",
         description="Who gives way when room is short: Fixed, by idleSeconds alone. Absent: Fixed.",
-    )
-    prewarm: Annotated[list[Prewarm], Field(max_length=16, json_schema_extra=ATOMIC)] = Field(
-        default_factory=list, description="Replicas woken by the clock. Absent: none."
     )
 
 

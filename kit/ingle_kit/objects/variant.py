@@ -117,6 +117,3 @@ class Variant(ApiModel):
     context_tokens: Annotated[int, Field(ge=1, le=100_000_000)] | None = Field(
         default=None, description="Longest context in tokens. Absent: the engine's own limit."
     )
-    quality_percent: Annotated[int, Field(ge=1, le=100)] = Field(
-        default=100, description="Quality against the best variant, in percent. Absent: 100."
-    )

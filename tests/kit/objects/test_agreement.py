@@ -192,7 +192,6 @@ EXAMPLES: dict[Kind, Any] = {
         "warm": {
             "asleep": 1,
             "idleSeconds": 5,
-            "prewarm": [{"cron": "* * * * *", "zone": "UTC", "replicas": 1}],
         },
         "template": {
             "env": [{"name": "A", "value": "1"}],

@@ -34,7 +34,6 @@ POOL: Spec = {
         }
     ],
     "replicas": {"min": 0, "max": 4},
-    "warm": {"prewarm": [{"cron": "50 7 * * 1-5", "zone": "Europe/Berlin", "replicas": 2}]},
     "template": {
         "env": [{"name": "HF_HUB_OFFLINE", "value": "1"}],
         "volumes": [{"name": "cache", "mountPath": "/cache", "emptyDirMiB": 100}],
@@ -131,12 +130,6 @@ POOL_CASES = [
         "path stays inside the claim: remove '..'",
         at("engine.weights.path", "a/..b"),
         at("engine.weights.path", "a/../b"),
-    ),
-    Case(
-        INFERENCE_POOL,
-        "cron has five fields: minute hour day-of-month month day-of-week, for example '50 7 * * 1-5'",
-        at("warm.prewarm.0.cron", "*/5 0-6,22 1 JAN MON"),
-        at("warm.prewarm.0.cron", "every morning at 7"),
     ),
 ]
 TEMPLATE_CASES = [

@@ -18,6 +18,7 @@ from ingle_lab.controlplane.testing import running_control_plane
 from ingle_lab.node import Config, NodeConfig, NodeProgram
 
 LIMIT_S = 15.0
+STAYS = [{"operator": "Exists"}]  # on a slow machine a restart may take longer than the eviction time
 IMAGES = {"python:*": [sys.executable, "-u"], "shell": ["/bin/sh", "-c"], "words": []}
 _numbers = itertools.count(100)
 
@@ -41,7 +42,7 @@ class Lab:
         self, name: str, spec: Object, *, node: int = 0, annotations: Object | None = None
     ) -> str:
         name = f"{name}-{next(_numbers)}"
-        own = {"nodeName": self.node_names[node], "terminationGracePeriodSeconds": 5}
+        own = {"nodeName": self.node_names[node], "terminationGracePeriodSeconds": 5, "tolerations": STAYS}
         body = {
             "apiVersion": "v1",
             "kind": "Pod",

@@ -92,7 +92,7 @@ async def test_a_node_that_is_switched_off_falls_silent_and_catches_up(lab: Lab,
 
 async def test_a_node_that_loses_power_loses_its_processes_and_boots_anew(lab: Lab, admin: Kube) -> None:
     socket, name = lab.config.socket_path(), lab.node_names[0]
-    pod = await lab.pod("back", FOREVER, tolerations=[{"operator": "Exists"}])
+    pod = await lab.pod("back", FOREVER)
     pid = pid_of(await lab.until_ready(pod))
     boot = await boot_id(admin, name)
     await call_switch(socket, name, down=True, kill=True)

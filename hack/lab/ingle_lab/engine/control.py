@@ -1,6 +1,7 @@
 """Everything but inference: models, health, metrics, sleep and wake, faults."""
 
 import asyncio
+import time
 from collections.abc import Coroutine
 from typing import Any, get_args
 from urllib.parse import parse_qs
@@ -60,6 +61,8 @@ class Control:
         raise bad_request(f"mode={mode!r}: use {', '.join(get_args(Mode))}", "mode")
 
     async def wake_up(self, request: Request, reply: Reply) -> None:
+        self._counters.wake_calls += 1
+        self._counters.wake_call_at_s = time.time()
         tags = parse_qs(request.query).get("tags", list(TAGS))
         if unknown := set(tags) - set(TAGS):
             raise bad_request(f"tags={sorted(unknown)}: use {', '.join(TAGS)}", "tags")
@@ -127,6 +130,8 @@ class Control:
         name = "vllm:time_to_first_token_seconds"
         page.many(name, "histogram", counters.first_token.samples(name))
         page.one("lab:refused_while_asleep_total", "counter", counters.refused_while_asleep)
+        page.one("lab:wake_calls_total", "counter", counters.wake_calls)
+        page.one("lab:last_wake_call_at_seconds", "gauge", counters.wake_call_at_s)
         page.one("lab:gpu_memory_bytes", "gauge", life.held_bytes)
         page.one("lab:host_backup_bytes", "gauge", life.host_backup_bytes)
         reply.send(200, page.text(), "text/plain; version=0.0.4; charset=utf-8")

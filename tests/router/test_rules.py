@@ -1,0 +1,66 @@
+"""Reading Kubernetes objects: what counts, what is out of date, what is broken."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+
+from ingle_core.routing import Caller, Question, permit
+from ingle_router.permissions import compile_rule
+from ingle_router.rules import policy_of, pool_of
+
+SPEC = {"model": "m", "engine": {"port": 9000}, "variants": [{"name": "v", "contextTokens": 8192}]}
+
+
+def pool(*conditions: dict[str, Any]) -> tuple[str, bool]:
+    metadata = {"name": "a", "namespace": "n", "generation": 2}
+    read = pool_of({"metadata": metadata, "spec": SPEC, "status": {"conditions": list(conditions)}}).pool
+    return read.obstacle, read.lasting
+
+
+def condition(type: str, status: str, reason: str, generation: int = 2) -> dict[str, Any]:
+    return {"type": type, "status": status, "reason": reason, "observedGeneration": generation}
+
+
+@pytest.mark.parametrize(
+    ("conditions", "obstacle"),
+    [
+        ([], ("", False)),
+        ([condition("Ready", "False", "Asleep")], ("", False)),
+        ([condition("Ready", "True", "Serving")], ("", False)),
+        ([condition("Ready", "False", "InsufficientWatts")], ("InsufficientWatts", False)),
+        ([condition("Ready", "False", "InsufficientMemory")], ("InsufficientMemory", False)),
+        ([condition("Ready", "False", "VariantFitsNoGPU")], ("VariantFitsNoGPU", True)),
+        ([condition("Ready", "False", "EngineNeverReady")], ("EngineNeverReady", True)),
+        ([condition("Stalled", "True", "ModelConflicted")], ("ModelConflicted", True)),
+        ([condition("Stalled", "True", "EngineNeverReady", generation=1)], ("", False)),
+    ],
+)
+def test_a_pool_cannot_serve_for_the_reasons_that_count(
+    conditions: list[dict[str, Any]], obstacle: tuple[str, bool]
+) -> None:
+    assert pool(*conditions) == obstacle
+
+
+def test_a_pool_reads_its_port_contexts_and_hold() -> None:
+    hold = {"seconds": 5, "heartbeatSeconds": 2, "waiting": 7}
+    read = pool_of({"metadata": {"name": "a", "namespace": "n"}, "spec": SPEC | {"hold": hold}})
+    assert (read.port, read.context_tokens) == (9000, {"v": 8192})
+    assert (read.pool.hold_s, read.pool.heartbeat_s, read.pool.waiting_max) == (5, 2, 7)
+
+
+@pytest.mark.parametrize("spec", [{}, {"permissions": [{"name": "x", "allow": "("}]}, {"permissions": [{}]}])
+def test_a_policy_that_cannot_be_read_well_is_kept_and_denies(spec: dict[str, Any]) -> None:
+    policy = policy_of(
+        {"metadata": {"name": "p", "namespace": "n"}, "spec": {"models": ["m"], **spec}}, compile_rule
+    )
+    assert policy.models == ("m",)
+    assert not permit([policy], Question(Caller("alice"), "m", "/v1/completions")).allowed
+
+
+def test_rules_see_the_user_the_model_and_the_path() -> None:
+    text = "user.name == 'alice' && 'g' in user.groups && request.model == 'm' && request.path == '/v1/completions'"
+    rule = compile_rule(text)
+    assert rule(Question(Caller("alice", ("g",)), "m", "/v1/completions")) is True
+    assert rule(Question(Caller("alice"), "m", "/v1/completions")) is False
