@@ -50,7 +50,7 @@ class Filtering:
         ranking = self.rank(ask, pod.metadata.uid, names)
         self._remember(pod, ask, ranking, names)
         chosen = [] if ranking.node is None else [ranking.node]
-        return FilterResult(chosen, ranking.refused(names))
+        return FilterResult(chosen, ranking.refused())
 
     def rank(self, ask: Ask, pod_uid: str, names: list[str] | None) -> Ranking:
         """Ranks with the choices for all other pods taken off; remembers nothing."""

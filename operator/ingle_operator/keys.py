@@ -6,7 +6,7 @@ import asyncio
 import logging
 import random
 import time
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Mapping
 
 Key = tuple[str, str]
 
@@ -16,17 +16,42 @@ BACKOFF_MAX_S = 60.0
 log = logging.getLogger(__name__)
 
 
+def pause_after_s(failures: int) -> float:
+    """Pause after the n-th failure in a row, without jitter: doubled each time, at most a minute."""
+    return float(min(BACKOFF_MAX_S, BACKOFF_FIRST_S * 2.0 ** min(failures - 1, 12)))
+
+
+class KeyedSlots:
+    """A semaphore for each topic, made when it is first asked for."""
+
+    def __init__(self, number: Callable[[str], int]) -> None:
+        self._number = number
+        self._semaphores: dict[str, asyncio.Semaphore] = {}
+
+    def of(self, topic: str) -> asyncio.Semaphore:
+        if topic not in self._semaphores:
+            self._semaphores[topic] = asyncio.Semaphore(self._number(topic))
+        return self._semaphores[topic]
+
+
 class KeyQueue:
-    """Runs `work(key)` for each added key, at most `workers` keys at once.
+    """Runs `work(key)` for each added key, at most `workers` keys of a topic at once (`slots`: other numbers by topic).
 
     Adding a key that waits does nothing; adding one that runs makes it run once more. `work` returns the seconds
     after which it wants to run again, or None. An exception runs the key again after an exponential pause with
     jitter; a new `add` does not wait for that pause.
     """
 
-    def __init__(self, work: Callable[[Key], Awaitable[float | None]], *, workers: int) -> None:
+    def __init__(
+        self,
+        work: Callable[[Key], Awaitable[float | None]],
+        *,
+        workers: int,
+        slots: Mapping[str, int] | None = None,
+    ) -> None:
         self._work = work
-        self._slots = asyncio.Semaphore(workers)
+        numbers = slots or {}
+        self._slots = KeyedSlots(lambda topic: numbers.get(topic, workers))
         self._added_at_s: dict[Key, float] = {}
         self._running: dict[Key, asyncio.Task[None]] = {}
         self._timers: dict[Key, asyncio.TimerHandle] = {}
@@ -58,6 +83,10 @@ class KeyQueue:
         """Age of the key that waits or runs longest, 0 when idle."""
         return time.monotonic() - min(self._added_at_s.values()) if self._added_at_s else 0.0
 
+    def idle(self) -> bool:
+        """Nothing runs or waits; timers may be set."""
+        return not self._added_at_s and not self._running
+
     def depth(self) -> int:
         return len(self._added_at_s)
 
@@ -77,7 +106,7 @@ class KeyQueue:
     async def _run(self, key: Key) -> None:
         try:
             while key in self._added_at_s:
-                async with self._slots:
+                async with self._slots.of(key[0]):
                     del self._added_at_s[key]
                     await self._attempt(key)
         finally:
@@ -92,9 +121,7 @@ class KeyQueue:
             raise
         except Exception as error:
             count = self._failures[key] = self._failures.get(key, 0) + 1
-            pause_s = min(BACKOFF_MAX_S, BACKOFF_FIRST_S * 2.0 ** min(count - 1, 12)) * random.uniform(
-                0.8, 1.2
-            )
+            pause_s = pause_after_s(count) * random.uniform(0.8, 1.2)
             log.warning("%s: %s: %s; again in %.1f s", "/".join(key), type(error).__name__, error, pause_s)
             self.add_after(key, pause_s)
             return

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import math
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -123,7 +124,7 @@ class Leader:
             "metadata": {"name": self._name, "namespace": self._namespace},
             "spec": {
                 "holderIdentity": self._identity,
-                "leaseDurationSeconds": int(self._times.duration_s),
+                "leaseDurationSeconds": math.ceil(self._times.duration_s),
                 "leaseTransitions": transitions,
                 "renewTime": now,
                 "acquireTime": old.get("acquireTime", now) if same else now,

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from pydantic import Field
+from typing import Self
+
+from pydantic import Field, model_validator
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
 from ingle_kit.names import PORT_OPERATOR, SYSTEM_NAMESPACE
@@ -22,7 +24,10 @@ class OperatorSettings(BaseSettings):
     port: int = Field(PORT_OPERATOR, description="Port for /metrics and /healthz.")
     lease_duration_s: float = Field(15.0, ge=3, description="How long a lease lasts without renewal.")
     lease_renew_s: float = Field(2.0, gt=0, description="How often the lease is renewed.")
-    workers: int = Field(32, ge=1, description="Most keys that are worked on at once.")
+    workers: int = Field(32, ge=1, description="Most keys of one kind that are worked on at once.")
+    engine_workers: int = Field(
+        512, ge=1, description="The same for engines: more, since their keys wait for engines' answers."
+    )
     orphan_s: float = Field(60.0, ge=0, description="Age at which a claim without a pod is looked at.")
     resync_s: float = Field(300.0, gt=0, description="Every object is looked at again after this time.")
     sleep_limit_s: float = Field(120.0, gt=0, description="A sleep that takes longer has failed.")
@@ -32,3 +37,22 @@ class OperatorSettings(BaseSettings):
         512, ge=0, description="Memory above the stated residue that a sleeper may keep."
     )
     log_level: str = Field("INFO", description="DEBUG, INFO, WARNING or ERROR.")
+
+    @model_validator(mode="after")
+    def _lease_outlives_calls(self) -> Self:
+        if self.lease_duration_s < 3 * self.lease_renew_s:
+            raise ValueError(
+                f"INGLE_LEASE_DURATION_S ({self.lease_duration_s:g}) must be at least three times"
+                f" INGLE_LEASE_RENEW_S ({self.lease_renew_s:g}): raise the first or lower the second"
+            )
+        return self
+
+    @property
+    def call_limit_s(self) -> float:
+        """Longest call to an engine that a lease renewed in time outlives."""
+        return self.lease_duration_s - 2 * self.lease_renew_s
+
+    @property
+    def write_limit_s(self) -> float:
+        """Longest write to the API server."""
+        return min(5.0, self.call_limit_s)

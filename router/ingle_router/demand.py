@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import time
 from typing import Final
 
@@ -72,11 +73,11 @@ class DemandStream:
                 changed.clear()
                 self._sequence += 1
                 line = msgspec.json.encode(snapshot(self._router, self._sequence)) + b"\n"
-                await asyncio.wait_for(response.write(line), WRITE_S_MAX)
-                try:
-                    await asyncio.wait_for(changed.wait(), settings.demand_period_s)
-                except TimeoutError:
-                    continue
+                async with asyncio.timeout(WRITE_S_MAX):
+                    await response.write(line)
+                with contextlib.suppress(TimeoutError):
+                    async with asyncio.timeout(settings.demand_period_s):
+                        await changed.wait()
         except (TimeoutError, ConnectionError):
             return response
         finally:

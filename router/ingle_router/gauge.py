@@ -67,7 +67,8 @@ class Gauges:
     async def _sleep(self, at_most_s: float) -> None:
         """Until somebody looks at an engine."""
         with contextlib.suppress(TimeoutError):
-            await asyncio.wait_for(self._wake.wait(), max(at_most_s, 0))
+            async with asyncio.timeout(max(at_most_s, 0)):
+                await self._wake.wait()
 
     async def _read(self, session: aiohttp.ClientSession, uid: str) -> None:
         endpoint = self._cluster.endpoints.get(uid)

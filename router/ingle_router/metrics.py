@@ -20,21 +20,20 @@ class Metrics:
 
     def __init__(self) -> None:
         self.registry = CollectorRegistry()
-        self.requests = Counter(
-            "ingle_router_requests_total",
+        self.requests = self._counter(
+            "requests",
             "Requests by the pool asked for and outcome: hot, woken, cold, refused, gone (the client left first).",
-            ("pool", "outcome", "code"),
-            registry=self.registry,
+            "pool",
+            "outcome",
+            "code",
         )
-        self.fallbacks = Counter(
-            "ingle_router_fallbacks_total",
-            "Requests served by another pool.",
-            ("pool",),
-            registry=self.registry,
+        self.fallbacks = self._counter("fallbacks", "Requests served by another pool.", "pool")
+        self.holds = self._counter("holds", "Requests that had to wait.", "pool")
+        self.failures = self._counter("engine_failures", "Responses of engines with status 5xx.", "pool")
+        self.token_reviews = self._counter(
+            "token_reviews", "Tokens looked at: hit (remembered), authenticated, refused, error.", "result"
         )
-        self.holds = Counter(
-            "ingle_router_holds_total", "Requests that had to wait.", ("pool",), registry=self.registry
-        )
+        self.faults = self._counter("faults", "Errors of the picker itself.", "error")
         self.hold_s = Histogram(
             "ingle_router_hold_seconds",
             "From a held request's arrival until an engine was picked, or it was refused or left.",
@@ -48,21 +47,9 @@ class Metrics:
             buckets=_PICK_S,
             registry=self.registry,
         )
-        self.failures = Counter(
-            "ingle_router_engine_failures_total",
-            "Responses of engines with status 5xx.",
-            ("pool",),
-            registry=self.registry,
-        )
-        self.token_reviews = Counter(
-            "ingle_router_token_reviews_total",
-            "Tokens looked at: hit (remembered), authenticated, refused, error.",
-            ("result",),
-            registry=self.registry,
-        )
-        self.faults = Counter(
-            "ingle_router_faults_total", "Errors of the picker itself.", ("error",), registry=self.registry
-        )
+
+    def _counter(self, name: str, what: str, *labels: str) -> Counter:
+        return Counter(f"ingle_router_{name}_total", what, labels, registry=self.registry)
 
     def observe(
         self, cluster: Cluster, places: Places, watch_age_s: Mapping[str, Callable[[], float]]

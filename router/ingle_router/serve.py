@@ -106,7 +106,8 @@ class Running:
         """Readiness goes, open requests may end, at most `drain_s`."""
         self.router.draining = True
         try:
-            await asyncio.wait_for(self.picker.idle.wait(), self.router.settings.drain_s)
+            async with asyncio.timeout(self.router.settings.drain_s):
+                await self.picker.idle.wait()
         except TimeoutError:
             log.warning("requests were still open after %.0f s", self.router.settings.drain_s)
 

@@ -26,11 +26,17 @@ from ingle_lab.gpu import build_library, create_state, read_gpus
 
 CRDS = Path(__file__).parents[2] / "crds"
 COUNTER = itertools.count(1)
-WAIT_S = 20.0
+WAIT_S = 30.0
 
 
-async def wait_until(say: Callable[[], Awaitable[Any]] | Callable[[], Any], what: str) -> Any:
-    """Waits until `say` gives something true, and gives it."""
+def tail(log: Path | None) -> str:
+    return "" if log is None else log.read_text()[-2000:]
+
+
+async def wait_until(
+    say: Callable[[], Awaitable[Any]] | Callable[[], Any], what: str, log: Path | None = None
+) -> Any:
+    """Waits until `say` gives something true, and gives it; a failure shows the end of `log`."""
     deadline = time.monotonic() + WAIT_S
     while True:
         got = say()
@@ -38,7 +44,8 @@ async def wait_until(say: Callable[[], Awaitable[Any]] | Callable[[], Any], what
             got = await got
         if got:
             return got
-        assert time.monotonic() < deadline, f"never came true: {what}"
+        if time.monotonic() >= deadline:
+            pytest.fail(f"never came true: {what}\n{tail(log)}")
         await asyncio.sleep(0.02)
 
 
@@ -168,7 +175,7 @@ class AgentNode:
             except aiohttp.ClientError:
                 return False
 
-        await wait_until(healthy, f"/healthz is ok; agent said: {self.log.read_text()[-2000:]}")
+        await wait_until(healthy, "/healthz is ok", self.log)
 
 
 @pytest.fixture

@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 import asyncio
+import logging
 from collections import Counter
 from collections.abc import AsyncIterator
+from pathlib import Path
 
 import aiohttp
 import orjson
+import pytest
 
 from .conftest import CHAT, MakeRig, Rig, eventually
 
@@ -191,8 +194,9 @@ async def test_nothing_is_served_before_the_policies_are_known(rig: Rig) -> None
 
 
 async def test_prompts_and_tokens_are_in_no_log_and_no_metric(
-    rig: Rig, caplog: object, tmp_path: object
+    rig: Rig, caplog: pytest.LogCaptureFixture, tmp_path: Path
 ) -> None:
+    caplog.set_level(logging.DEBUG)
     rig.pool("llama", hold={"seconds": 0})
     for token, content in (("alice", "CANARY-prompt"), ("bad-CANARY-token", "CANARY")):
         messages = [{"role": "user", "content": content}]
@@ -204,7 +208,7 @@ async def test_prompts_and_tokens_are_in_no_log_and_no_metric(
     async with rig.http.get(f"http://{rig.settings.listen}:{rig.settings.port_http}/metrics") as response:
         metrics = await response.text()
     assert 'ingle_router_requests_total{code="",outcome="hot",pool="chat/llama"} 1.0' in metrics
-    written = metrics + caplog.text + (tmp_path / "envoy.log").read_text()  # type: ignore[attr-defined,operator]
+    written = metrics + caplog.text + (tmp_path / "envoy.log").read_text()
     assert "CANARY" not in written
 
 

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, field
-from typing import Final
+from typing import Final, NamedTuple
 
 import numpy as np
 
@@ -22,30 +22,39 @@ _TEXT_BY_CODE: Final = [TEXTS[reason] for reason in Reason]
 
 @dataclass(frozen=True, slots=True)
 class Ranking:
-    """The decision. `node` None: nothing fits. `verdicts` holds a Reason per row of the columns."""
+    """The decision. `node` None: nothing fits. `counts`: offered nodes by reason, without the chosen one.
+
+    `verdicts` has a Reason per row of the columns and a last one for names without a row.
+    """
 
     node: str | None
     gpus: tuple[str, ...]
     host_zone: int | None
     score: float
-    verdicts: Array
+    counts: dict[Reason, int]
+    verdicts: Array = field(repr=False)
     rows: dict[str, int] = field(repr=False)
-    counts: dict[Reason, int] = field(default_factory=dict)  # offered nodes by reason, without the chosen one
+    offer: _Offer = field(repr=False)
 
     def reason(self, name: str) -> Reason:
         """Why the node `name` was not taken, or FITS for the one that was."""
-        row = self.rows.get(name)
-        return Reason.NOT_MANAGED if row is None else Reason(int(self.verdicts[row]))
+        return Reason(int(self.verdicts[self.rows.get(name, -1)]))
 
-    def refused(self, names: Iterable[str]) -> dict[str, str]:
-        """The fixed text for each node of `names` but the chosen one."""
-        codes = self.verdicts.tolist()
-        row_of, unmanaged = self.rows.get, TEXTS[Reason.NOT_MANAGED]
-        texts = [_TEXT_BY_CODE[code] for code in codes]
-        found = {n: unmanaged if (row := row_of(n)) is None else texts[row] for n in names}
+    def refused(self) -> dict[str, str]:
+        """The fixed text for each offered node but the chosen one."""
+        codes = self.verdicts[self.offer.rows].tolist()
+        texts = dict(zip(self.offer.names, map(_TEXT_BY_CODE.__getitem__, codes), strict=True))
         if self.node is not None:
-            found.pop(self.node, None)
-        return found
+            del texts[self.node]
+        return texts
+
+
+class _Offer(NamedTuple):
+    """The nodes that may be chosen: names and their rows, −1 where there is none; and the same as a mask."""
+
+    names: Sequence[str]
+    rows: Array
+    mask: Array
 
 
 def rank(
@@ -63,37 +72,34 @@ def rank(
     `silent_after_s` before `now_s` takes nothing new. Deterministic: same input, same choice.
     """
     view = View(ask, columns, assumed, now_s=now_s, silent_after_s=silent_after_s)
-    offered = _offered(columns, node_names)
-    verdicts, passed = _filtered(view, offered)
+    offer = _offer(columns, node_names)
+    verdicts, passed = _filtered(view, offer.mask)
     per_gpu = gpu_scores(view)
     scores = np.where(verdicts == Reason.FITS, node_scores(view, passed, per_gpu), -1.0)
     row, choice = _best(view, verdicts, passed, per_gpu, scores)
-    if row is None or choice is None:
-        return Ranking(None, (), None, 0.0, verdicts, columns.row, _counts(verdicts, offered, node_names))
-    verdicts[verdicts == Reason.FITS] = Reason.OUTRANKED
-    verdicts[row] = Reason.FITS
-    name = columns.names[row]
-    gpus = tuple(columns.facts[name].gpus[i].uuid for i in choice.places)
-    counts = _counts(verdicts, offered, node_names)
-    return Ranking(name, gpus, choice.host_zone, float(scores[row]), verdicts, columns.row, counts)
+    name: str | None = None
+    gpus: tuple[str, ...] = ()
+    zone, score = None, 0.0
+    if row is not None and choice is not None:
+        verdicts[verdicts == Reason.FITS] = Reason.OUTRANKED
+        verdicts[row] = Reason.FITS
+        name, zone, score = columns.names[row], choice.host_zone, float(scores[row])
+        gpus = tuple(columns.facts[name].gpus[i].uuid for i in choice.places)
+    verdicts = np.append(verdicts, np.int8(Reason.NOT_MANAGED))
+    counts = _counts(verdicts[offer.rows])
+    return Ranking(name, gpus, zone, score, counts, verdicts, columns.row, offer)
 
 
-def _offered(columns: Columns, node_names: Sequence[str] | None) -> Array:
-    live: Array = columns.node["live"][: columns.rows]
-    if node_names is None:
-        return live
-    offered = np.zeros(columns.rows, dtype=np.bool_)
-    row_of = columns.row.get
-    offered[[row for name in node_names if (row := row_of(name)) is not None]] = True
-    return offered & live
+def _offer(columns: Columns, node_names: Sequence[str] | None) -> _Offer:
+    row_of, names = columns.row.get, list(columns.row) if node_names is None else node_names
+    rows = np.fromiter((row_of(name, -1) for name in names), dtype=np.intp, count=len(names))
+    mask = np.zeros(columns.rows + 1, dtype=np.bool_)
+    mask[rows] = True
+    return _Offer(names, rows, mask[:-1])
 
 
-def _counts(verdicts: Array, offered: Array, node_names: Sequence[str] | None) -> dict[Reason, int]:
-    found = {
-        Reason(i): int(n) for i, n in enumerate(np.bincount(verdicts[offered])) if n and i != Reason.FITS
-    }
-    unmanaged = 0 if node_names is None else len(node_names) - int(np.count_nonzero(offered))
-    return found | ({Reason.NOT_MANAGED: unmanaged} if unmanaged else {})
+def _counts(codes: Array) -> dict[Reason, int]:
+    return {Reason(i): int(n) for i, n in enumerate(np.bincount(codes)) if n and i != Reason.FITS}
 
 
 def _filtered(view: View, offered: Array) -> tuple[Array, Array]:

@@ -37,7 +37,10 @@ class Engine:
 
 @dataclass(frozen=True)
 class PoolWish:
-    """What the pool's owner asks for. `fixed` (from /scale) replaces the count that demand would give."""
+    """What the pool's owner asks for. `fixed` (from /scale) replaces the count that demand would give.
+
+    New engines get `revision`; those of `also` (other variants of the same pool as it is now) are as good.
+    """
 
     min_awake: int
     max_awake: int
@@ -47,6 +50,11 @@ class PoolWish:
     revision: str
     variant: str
     fixed: int | None = None
+    also: frozenset[str] = frozenset()
+
+    def current(self, engine: Engine) -> bool:
+        """Whether the engine is as the pool is now."""
+        return engine.revision == self.revision or engine.revision in self.also
 
 
 @dataclass(frozen=True)

@@ -30,6 +30,8 @@ class EngineFacts:
     """`asleep` None: the engine does not answer. `measured_mib`: the most used on one of its GPUs, None unknown.
 
     `drained`: no router picks it, none has a request there, and the engine reports none running.
+    `quiet_at_s`: since when it is drained, None while it is not. `sleep_sent`: a sleep call may have gone out since it
+    entered Sleeping; False only where that is certain.
     """
 
     state: State
@@ -45,11 +47,16 @@ class EngineFacts:
     measured_mib: int | None
     residue_mib: int
     gpu_lost: bool = False
+    quiet_at_s: float | None = None
+    sleep_sent: bool = True
 
 
 @dataclass(frozen=True)
 class Limits:
-    """Time limits in seconds, and how far above the residue measured memory may stay after a sleep."""
+    """Time limits in seconds, and how far above the residue measured memory may stay after a sleep.
+
+    `sleep_s` counts from when the engine was drained: a long last request is not the sleep's fault.
+    """
 
     start_s: float
     sleep_s: float = 120.0
@@ -74,7 +81,7 @@ WAIT = Step(Act.WAIT)
 def step(facts: EngineFacts, goal: State | None, limits: Limits, now_s: float) -> Step:
     """The next step of one engine; `goal` None only finishes what is under way."""
     if facts.ended:
-        return Step(Act.DELETE, "EngineLost", failed=facts.state not in (State.STOPPING, State.ENDED))
+        return Step(Act.DELETE, "EngineLost", failed=facts.state is not State.STOPPING)
     if facts.gpu_lost:
         return Step(Act.DELETE, "GPULost", failed=True)
     if goal is State.ENDED or facts.state is State.STOPPING:
@@ -82,14 +89,19 @@ def step(facts: EngineFacts, goal: State | None, limits: Limits, now_s: float) -
     return _STEPS[facts.state](facts, goal, limits, now_s)
 
 
+def charge_mib(to: State, awake_mib: int, residue_mib: int, measured_mib: int | None) -> int:
+    """MiB to charge on each GPU in state `to`: a sleeper's residue, or what it was measured to keep if that is more."""
+    return max(residue_mib, measured_mib or 0) if to is State.ASLEEP else awake_mib
+
+
 def _stop(facts: EngineFacts, limits: Limits, now_s: float) -> Step:
-    if facts.state in (State.PENDING, State.STARTING, State.ASLEEP) and not facts.gate:
-        return Step(Act.DELETE, "Stopped")
+    if facts.state in (State.PENDING, State.STARTING, State.ASLEEP):
+        return Step(Act.CLOSE_GATE if facts.gate else Act.DELETE, "Stopped")
     if facts.state is not State.STOPPING:
         return Step(Act.MOVE, "Stopped", State.STOPPING)
     if facts.gate:
         return Step(Act.CLOSE_GATE, "Stopped")
-    if facts.drained or facts.asleep is None or now_s - facts.since_s > limits.drain_s:
+    if facts.drained or now_s - facts.since_s > limits.drain_s:
         return Step(Act.DELETE, "Stopped")
     return WAIT
 
@@ -119,19 +131,19 @@ def _awake(facts: EngineFacts, goal: State | None, limits: Limits, now_s: float)
 
 
 def _sleeping(facts: EngineFacts, goal: State | None, limits: Limits, now_s: float) -> Step:
-    if facts.asleep is False and goal is State.AWAKE:
+    if facts.asleep is False and goal is State.AWAKE and not facts.sleep_sent:
         return Step(Act.MOVE, "Wanted", State.AWAKE)
     if facts.gate:
         return Step(Act.CLOSE_GATE, "Idle")
-    overdue = now_s - facts.since_s > limits.sleep_s
+    overdue = facts.quiet_at_s is not None and now_s - facts.quiet_at_s > limits.sleep_s
     if facts.asleep is True and facts.measured_mib is not None:
         if facts.measured_mib <= facts.residue_mib + limits.slack_mib:
             return Step(Act.MOVE, "Asleep", State.ASLEEP)
         return Step(Act.DELETE, "SleepKeptMemory", failed=True) if overdue else WAIT
+    if overdue and facts.asleep is not True:
+        return Step(Act.DELETE, "SleepFailed", failed=True)
     if facts.asleep is False and facts.drained:
         return Step(Act.CALL_SLEEP, "Idle")
-    if overdue and facts.drained:
-        return Step(Act.DELETE, "SleepFailed", failed=True)
     return WAIT
 
 

@@ -61,7 +61,7 @@ def plan(wish: PoolWish, engines: Sequence[Engine], demand: Demand, failures: Fa
     _let_idle_sleep(wish, serving, wanted_awake(wish, max(load, demand.peak)), now_s, goals)
     _stop_surplus(wish, sleepers[missing:], want, len(live), now_s, goals)
     keep = min(max(wish.max_awake, wish.asleep), max(want, wish.min_awake + wish.asleep))
-    current = sum(e.revision == wish.revision for e in live)
+    current = sum(wish.current(e) for e in live)
     lack = max(missing - len(woken), keep - current)
     wait_s = failures.at_s + retry_delay_s(failures.count) - now_s
     if lack > 0 and failures.count and wait_s > 0:
@@ -73,9 +73,9 @@ def _outdated(
     wish: PoolWish, engine: Engine, live: Sequence[Engine], goals: dict[str, tuple[State, str]]
 ) -> bool:
     """Whether the pool has changed since this engine was made and it can go: sleepers at once, others when replaced."""
-    if engine.revision == wish.revision:
+    if wish.current(engine):
         return False
-    replaced = any(e.revision == wish.revision and e.state is State.AWAKE for e in live)
+    replaced = any(wish.current(e) and e.state is State.AWAKE for e in live)
     if engine.state is State.AWAKE and engine.in_flight and not replaced:
         return False
     goals[engine.uid] = (State.ENDED, "the pool has changed")
@@ -86,11 +86,10 @@ def _let_idle_sleep(
     wish: PoolWish, serving: Sequence[Engine], want: int, now_s: float, goals: dict[str, tuple[State, str]]
 ) -> None:
     """The least busy first, never below `want`; one that has just become awake stays for `idle_s`."""
-    surplus = len(serving) - want
     awake = sorted(
         (e for e in serving if e.state is State.AWAKE), key=lambda e: (e.in_flight, e.busy_at_s, e.uid)
     )
-    for engine in awake[: max(0, surplus)]:
+    for engine in awake[: max(0, len(awake) - want)]:  # one that is still starting cannot take its place
         if now_s - engine.since_s >= wish.idle_s:
             goal = State.ASLEEP if wish.asleep else State.ENDED
             goals[engine.uid] = (goal, f"idle for {wish.idle_s:g} s")

@@ -97,7 +97,7 @@ def test_only_offered_nodes_are_taken() -> None:
     made = columns(a=node("a", 80000), b=node("b", 41000))
     ranking = decide(ask(), made, names=["a"])
     assert ranking.node == "a"
-    assert ranking.refused(["a"]) == {}
+    assert ranking.refused() == {}
     assert decide(ask(), made, names=[]).node is None
 
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import random
+
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -85,7 +87,9 @@ def test_every_pool_can_be_reached_by_namespace_and_name_whatever_others_are_cal
 
 
 @given(pools_, st.randoms())
-def test_who_has_which_name_does_not_depend_on_the_order_of_events(pools: list[Pool], luck: object) -> None:
+def test_who_has_which_name_does_not_depend_on_the_order_of_events(
+    pools: list[Pool], luck: random.Random
+) -> None:
     shuffled = list(pools)
-    luck.shuffle(shuffled)  # type: ignore[attr-defined]
+    luck.shuffle(shuffled)
     assert directory_of(pools, []).names == directory_of(shuffled, []).names

@@ -17,7 +17,7 @@ from typing import Any
 import yaml
 
 from ingle_kit.kube import Conflict, Kube, KubeError, NotFound, Object
-from ingle_kit.names import CRD, NODE, POD, SYSTEM_NAMESPACE
+from ingle_kit.names import CRD, GPU_NODE, NODE, POD, SYSTEM_NAMESPACE
 from ingle_lab.controlplane import ControlPlane, Settings, build
 from ingle_lab.controlplane import tether as tethering
 from ingle_lab.stack import pods
@@ -64,7 +64,7 @@ class Stack:
         say: Callable[[str], None] = lambda text: None,
     ) -> None:
         self.lab = lab.absolute()
-        self._nodes, self._time_scale, self._base = nodes, time_scale, base
+        self.nodes, self.time_scale, self._base = nodes, time_scale, base
         self._settings = FAST | (settings or {})
         self._plane_settings = plane or Settings()
         self._fresh, self._say = fresh, say
@@ -140,10 +140,10 @@ class Stack:
     def _write_nodes(self, kube_scheduler: Path) -> Path:
         assert self.plane is not None
         entries: list[dict[str, Any]] = []
-        for index, node in enumerate((None, *self._nodes)):
+        for index, node in enumerate((None, *self.nodes)):
             name = node.name if node else SYSTEM_NODE
             kubeconfig = self.plane.node_kubeconfig(name)
-            env = prepare_node(self.lab, node, self._time_scale) if node else {}
+            env = prepare_node(self.lab, node, self.time_scale) if node else {}
             entries.append(
                 {
                     "name": name,
@@ -170,7 +170,7 @@ class Stack:
             pods.operator_pod(SYSTEM_NODE, self._settings),
             pods.scheduler_pod(SYSTEM_NODE, self._settings),
             pods.gateway_pod(SYSTEM_NODE, self._settings),
-            *(pods.agent_pod(node.name, self._settings) for node in self._nodes),
+            *(pods.agent_pod(node.name, self._settings) for node in self.nodes),
         ]
         for pod in made:
             await self.wait_for(f"pod {pod['metadata']['name']}", lambda pod=pod: self._create(pod))  # type: ignore[misc]
@@ -200,14 +200,12 @@ class Stack:
 
     async def _pods_ready(self) -> bool:
         items, _ = await self.api.list(POD, SYSTEM_NAMESPACE)
-        return len(items) >= 3 + len(self._nodes) and all(_is_ready(pod) for pod in items)
+        return len(items) >= 3 + len(self.nodes) and all(_is_ready(pod) for pod in items)
 
     async def _nodes_reported(self) -> bool:
-        from ingle_kit.names import GPU_NODE
-
         items, _ = await self.api.list(GPU_NODE)
         filled = [node for node in items if node["spec"].get("gpus")]
-        return len(filled) == len(self._nodes)
+        return len(filled) == len(self.nodes)
 
     async def _wait_for_kinds(self) -> None:
         async def established() -> bool:
@@ -239,7 +237,7 @@ class Stack:
 
     async def nodes_ready(self) -> bool:
         items, _ = await self.api.list(NODE)
-        return len(items) == 1 + len(self._nodes) and all(_has_condition(node, "Ready") for node in items)
+        return len(items) == 1 + len(self.nodes) and all(_has_condition(node, "Ready") for node in items)
 
 
 def _namespace_first(path: Path) -> tuple[int, str]:

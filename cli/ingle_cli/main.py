@@ -1,0 +1,163 @@
+"""`ingle`, also `kubectl ingle`: what the cluster's models do, and why. It only reads.
+
+Exit codes: 0 answered; 1 there is no such object or reason; 2 nobody could be asked (wrong arguments, no
+kubeconfig, no connection, a right is missing): the reason is one sentence on stderr.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import platform
+import sys
+import time
+from collections.abc import Awaitable, Callable
+from enum import StrEnum
+from importlib.metadata import version as version_of
+from typing import Annotated, NoReturn
+
+import msgspec
+import typer
+from rich.console import RenderableType
+
+from ingle_cli import explain as explaining
+from ingle_cli.access import CallersKube, Wish, connect
+from ingle_cli.failures import Failure, failure
+from ingle_cli.status import read_cluster, screen, summarise
+from ingle_cli.text import clean, console
+from ingle_kit.kube import KubeError
+
+HELP = "What the cluster's models do, and why. Only reads, with your own kubeconfig and rights."
+CODES = "Exit codes: 0 answered, 1 no such object or reason, 2 nobody could be asked (see stderr)."
+
+Answer = tuple[list[RenderableType] | str, Failure | None]
+
+app = typer.Typer(
+    name="ingle",
+    help=HELP,
+    epilog=CODES,
+    no_args_is_help=True,
+    add_completion=False,
+    pretty_exceptions_enable=False,
+    rich_markup_mode=None,
+)
+
+
+class Output(StrEnum):
+    """How `status` prints."""
+
+    TEXT = "text"
+    JSON = "json"
+
+
+Kubeconfig = Annotated[
+    str | None, typer.Option("--kubeconfig", help="Kubeconfig; else KUBECONFIG, else ~/.kube/config.")
+]
+Context = Annotated[str | None, typer.Option("--context", help="Context of the kubeconfig; else its own.")]
+Namespace = Annotated[
+    str | None, typer.Option("--namespace", "-n", help="Namespace; else that of the context.")
+]
+
+
+@app.command(epilog=CODES)
+def status(
+    namespace: Namespace = None,
+    everywhere: Annotated[bool, typer.Option("--all-namespaces", "-A", help="All namespaces.")] = False,
+    output: Annotated[Output, typer.Option("--output", "-o", help="text or json.")] = Output.TEXT,
+    verbose: Annotated[bool, typer.Option("--verbose", "-v", help="Every row, and every message.")] = False,
+    kubeconfig: Kubeconfig = None,
+    context: Context = None,
+) -> None:
+    """One screen: pools, nodes, budgets, policies, and who leads."""
+    if everywhere and namespace:
+        _stop(Failure("-n and -A exclude each other: give one of them."))
+
+    async def ask(kube: CallersKube) -> Answer:
+        where = None if everywhere else kube.namespace
+        cluster, errors = await read_cluster(kube, where)
+        missing = failure(errors, kube.server) if errors else None
+        if missing and not any((cluster.pools, cluster.nodes, cluster.budgets, cluster.policies)):
+            raise missing
+        summary = summarise(cluster, namespace=where, now_s=time.time())
+        if output is Output.JSON:
+            return msgspec.json.format(msgspec.json.encode(summary), indent=2).decode(), missing
+        return screen(summary, verbose=verbose), missing
+
+    _run(Wish(kubeconfig, context, namespace), ask)
+
+
+@app.command(epilog=CODES)
+def explain(
+    target: Annotated[
+        str | None, typer.Argument(metavar="[pod/NAME | pool/NAME | node/NAME]", show_default=False)
+    ] = None,
+    code: Annotated[
+        str | None, typer.Option("--code", metavar="REASON", help="What a reason means, e.g. InsufficientWatts.")
+    ] = None,
+    namespace: Namespace = None,
+    kubeconfig: Kubeconfig = None,
+    context: Context = None,
+) -> None:
+    """Why a pod is where it is, or nowhere; why a pool or a node is as it is; what a reason means."""
+    try:
+        if code is not None and target is None:
+            _print(explaining.reason_text(code))
+            return
+        if target is None or code is not None:
+            raise Failure("Say what to explain: pod/NAME, pool/NAME, node/NAME, or --code REASON alone.")
+        explainer, name = explaining.parse_target(target)
+    except Failure as problem:
+        _stop(problem)
+
+    async def ask(kube: CallersKube) -> Answer:
+        return await explainer(kube, name, time.time())
+
+    _run(Wish(kubeconfig, context, namespace), ask)
+
+
+@app.command()
+def version() -> None:
+    """The version of this command."""
+    sys.stdout.write(f"ingle {version_of('ingle')} (Python {platform.python_version()})\n")
+
+
+def _run(wish: Wish, ask: Callable[[CallersKube], Awaitable[Answer]]) -> None:
+    """Asks, prints the answer, and ends with the exit code of what could not be read."""
+
+    async def asked() -> Answer:
+        kube = await connect(wish)
+        async with kube:
+            try:
+                return await ask(kube)
+            except KubeError as error:
+                raise failure([error], kube.server) from error
+
+    try:
+        shown, missing = asyncio.run(asked())
+    except Failure as problem:
+        _stop(problem)
+    _print(shown)
+    if missing is not None:
+        _stop(missing)
+
+
+def _print(shown: list[RenderableType] | str) -> None:
+    if isinstance(shown, str):
+        sys.stdout.write(shown + "\n")
+        return
+    out = console()
+    for part in shown:
+        out.print(part)
+
+
+def _stop(problem: Failure) -> NoReturn:
+    sys.stdout.flush()
+    sys.stderr.write(f"ingle: {clean(problem.sentence)}\n")
+    raise typer.Exit(problem.code)
+
+
+def main() -> None:
+    app()
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,58 @@
+"""The nodes' ledgers: read from the cache or our own last write, changed one write at a time per node."""
+
+from __future__ import annotations
+
+import asyncio
+from collections import defaultdict
+from collections.abc import Callable
+
+from ingle_core.ledger import Ledger, Op
+from ingle_kit.kube import Kube, Object
+from ingle_kit.ledger import Refused, Written, write
+from ingle_kit.watch import Reflector
+from ingle_operator.notes import Notes
+from ingle_operator.parse import GpuNode
+
+
+class Ledgers:
+    """Our own writes to a node wait for each other, so that only the extender's can collide with them."""
+
+    def __init__(self, kube: Kube, gpu_nodes: Reflector[GpuNode], notes: Notes) -> None:
+        self._kube, self._gpu_nodes, self._notes = kube, gpu_nodes, notes
+        self._written: dict[str, Object] = {}
+        self._decoded: dict[str, tuple[Object, Ledger]] = {}
+        self._locks: defaultdict[str, asyncio.Lock] = defaultdict(asyncio.Lock)
+
+    def gpu_node(self, node: str) -> Object | None:
+        """The newest GPUNode we know, None where the cache has none."""
+        cached = self._gpu_nodes.store.get(("", node))
+        if cached is None:
+            return None
+        written = self._written.get(node)
+        if written is None or written["metadata"]["uid"] != cached.raw["metadata"]["uid"]:
+            return cached.raw
+        newer = written["spec"]["revision"] > cached.raw["spec"].get("revision", 0)
+        return written if newer else cached.raw
+
+    def read(self, node: str) -> Ledger | None:
+        """The ledger, None where there is none or it cannot be read."""
+        raw = self.gpu_node(node)
+        if raw is None:
+            return None
+        known = self._decoded.get(node)
+        if known is None or known[0] is not raw:
+            try:
+                known = self._decoded[node] = (raw, Ledger.from_dict(raw["spec"]))
+            except ValueError:
+                return None
+        return known[1]
+
+    async def write(self, node: str, plan: Callable[[Ledger], list[Op]]) -> Refused | None:
+        """Applies a pure change. The refusal, or None when it is in (or was there already)."""
+        async with self._locks[node]:
+            result = await write(self._kube, node, plan, current=self.gpu_node(node))
+        self._notes.ledger_conflicts += result.conflicts
+        if isinstance(result, Written):
+            self._written[node] = result.obj
+            return None
+        return result

@@ -1,0 +1,80 @@
+"""What only this process knows. All of it can be lost: it is learnt again or starts from a safe value."""
+
+from __future__ import annotations
+
+from collections import deque
+from dataclasses import dataclass, field
+from typing import Any
+
+from ingle_core.power.trail import Trail
+from ingle_core.warmpool.facts import Failures, State
+from ingle_core.warmpool.peaks import Peaks
+
+
+@dataclass
+class Notes:
+    """Keys are pod UIDs unless said otherwise.
+
+    `wake_calls`: a wake call was sent since the engine entered Waking, and whether it was answered with success.
+    `sleep_entered`: this process moved it to Sleeping; `sleep_sent`: and called its /sleep since.
+    `quiet_at_s`: when a Sleeping engine was first seen drained. `peaks`, `failures`, `status_at_s`: by pool.
+    `troubles`: by pod UID or pool. `trails`: by node. `written`: UID of one of our objects to the resource version
+    and status of our last status write. `told`: (UID, reason) to the last events' (time, message).
+    """
+
+    goals: dict[str, tuple[State, str]] = field(default_factory=dict)
+    probed: set[str] = field(default_factory=set)
+    busy_at_s: dict[str, float] = field(default_factory=dict)
+    wake_calls: dict[str, bool] = field(default_factory=dict)
+    sleep_entered: set[str] = field(default_factory=set)
+    sleep_sent: set[str] = field(default_factory=set)
+    quiet_at_s: dict[str, float] = field(default_factory=dict)
+    peaks: dict[str, Peaks] = field(default_factory=dict)
+    failures: dict[str, Failures] = field(default_factory=dict)
+    troubles: dict[str, tuple[str, str]] = field(default_factory=dict)
+    wake_ms: dict[str, int] = field(default_factory=dict)
+    start_ms: dict[str, int] = field(default_factory=dict)
+    wanted_w: dict[str, tuple[str, int]] = field(default_factory=dict)
+    trails: dict[str, Trail] = field(default_factory=dict)
+    requeued: dict[str, str] = field(default_factory=dict)
+    status_at_s: dict[str, float] = field(default_factory=dict)
+    written: dict[str, tuple[int, dict[str, Any]]] = field(default_factory=dict)
+    told: dict[tuple[str, str], deque[tuple[float, str]]] = field(default_factory=dict)
+    wake_count: int = 0
+    ledger_conflicts: int = 0
+
+    def forget(self, uid: str) -> None:
+        """An engine is gone."""
+        for known in (self.probed, self.sleep_entered, self.sleep_sent):
+            known.discard(uid)
+        for notes in (
+            self.goals,
+            self.busy_at_s,
+            self.wake_calls,
+            self.quiet_at_s,
+            self.troubles,
+            self.wake_ms,
+            self.start_ms,
+            self.wanted_w,
+            self.requeued,
+        ):
+            notes.pop(uid, None)
+
+    def forget_pool(self, pool: str) -> None:
+        """A pool is gone."""
+        for notes in (self.peaks, self.failures, self.troubles, self.status_at_s):
+            notes.pop(pool, None)
+
+    def entered(self, uid: str, state: State) -> None:
+        """This process has just moved an engine to `state` in the ledger."""
+        self.wake_calls.pop(uid, None)
+        self.quiet_at_s.pop(uid, None)
+        self.sleep_sent.discard(uid)
+        if state is State.SLEEPING:
+            self.sleep_entered.add(uid)
+        else:
+            self.sleep_entered.discard(uid)
+
+    def may_have_slept(self, uid: str) -> bool:
+        """Whether somebody may have called its /sleep since it entered Sleeping: an earlier leader, or we."""
+        return uid in self.sleep_sent or uid not in self.sleep_entered
