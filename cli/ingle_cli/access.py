@@ -26,12 +26,11 @@ TIMEOUT_S: Final = 10.0
 
 @dataclass(frozen=True, slots=True)
 class Wish:
-    """What the command line says; None: not said. `everywhere`: all namespaces."""
+    """What the command line says; None: not said."""
 
     kubeconfig: str | None = None
     context: str | None = None
     namespace: str | None = None
-    everywhere: bool = False
 
 
 class CallersKube(Kube):

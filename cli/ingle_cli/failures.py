@@ -44,7 +44,9 @@ def _of_one(error: KubeError, server: str) -> str:
         return f"{server} does not know Ingle's objects: install Ingle there, or choose another --context."
     if error.status == 0:
         detail = error.message.partition(": ")[2] or error.reason
-        return f"Cannot reach the API server {server}: {detail}. Check the connection, KUBECONFIG and --context."
+        return (
+            f"Cannot reach the API server {server}: {detail}. Check the connection, KUBECONFIG and --context."
+        )
     return f"The API server {server} answered {error.status} {error.reason}: {error.message}"
 
 

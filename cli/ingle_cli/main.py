@@ -17,19 +17,18 @@ from typing import Annotated, NoReturn
 
 import msgspec
 import typer
-from rich.console import RenderableType
 
 from ingle_cli import explain as explaining
 from ingle_cli.access import CallersKube, Wish, connect
 from ingle_cli.failures import Failure, failure
 from ingle_cli.status import read_cluster, screen, summarise
-from ingle_cli.text import clean, console
+from ingle_cli.text import Shown, clean, console
 from ingle_kit.kube import KubeError
 
 HELP = "What the cluster's models do, and why. Only reads, with your own kubeconfig and rights."
 CODES = "Exit codes: 0 answered, 1 no such object or reason, 2 nobody could be asked (see stderr)."
 
-Answer = tuple[list[RenderableType] | str, Failure | None]
+Answer = tuple[Shown | str, Failure | None]
 
 app = typer.Typer(
     name="ingle",
@@ -91,7 +90,8 @@ def explain(
         str | None, typer.Argument(metavar="[pod/NAME | pool/NAME | node/NAME]", show_default=False)
     ] = None,
     code: Annotated[
-        str | None, typer.Option("--code", metavar="REASON", help="What a reason means, e.g. InsufficientWatts.")
+        str | None,
+        typer.Option("--code", metavar="REASON", help="What a reason means, e.g. InsufficientWatts."),
     ] = None,
     namespace: Namespace = None,
     kubeconfig: Kubeconfig = None,
@@ -140,7 +140,7 @@ def _run(wish: Wish, ask: Callable[[CallersKube], Awaitable[Answer]]) -> None:
         _stop(missing)
 
 
-def _print(shown: list[RenderableType] | str) -> None:
+def _print(shown: Shown | str) -> None:
     if isinstance(shown, str):
         sys.stdout.write(shown + "\n")
         return

@@ -16,6 +16,8 @@ PLAIN_COLUMNS: Final = 100
 INDENT: Final = 2
 Justify = Literal["left", "right"]
 
+Shown = list[RenderableType]
+
 _GOOD: Final = frozenset({"True", "Normal", "yes"})
 _BAD: Final = frozenset({"False", "BelowMinimumLimits", "silent", "no"})
 

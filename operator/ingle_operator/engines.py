@@ -41,8 +41,8 @@ class EngineClient:
         self._session, self._may_act = session, may_act
         self._change_limit_s = min(CHANGE_LIMIT_MAX_S, change_limit_s)
 
-    async def word(self, address: str, can_sleep: bool = True) -> EngineWord:
-        """Whether it sleeps and how many requests run; `SILENT` when it does not answer in time."""
+    async def word(self, address: str, can_sleep: bool = True, count: bool = False) -> EngineWord:
+        """Whether it sleeps and, if `count`, how many requests run; `SILENT` when it does not say so in time."""
         try:
             if not can_sleep:
                 async with self._session.get(f"{address}/health", timeout=_limit(READ_LIMIT_S)) as answer:
@@ -51,16 +51,17 @@ class EngineClient:
                 if answer.status != 200:
                     return SILENT
                 asleep = bool((await answer.json())["is_sleeping"])
-            return EngineWord(asleep, 0 if asleep else await self._running(address))
-        except (aiohttp.ClientError, TimeoutError, OSError, ValueError, KeyError):
+            return EngineWord(asleep, await self._running(address) if count and not asleep else 0)
+        except (aiohttp.ClientError, TimeoutError, OSError, ValueError, KeyError, TypeError):
             return SILENT
 
     async def _running(self, address: str) -> int:
+        """Requests that run or wait inside. Raises ValueError where the engine does not say."""
         async with self._session.get(f"{address}/metrics", timeout=_limit(READ_LIMIT_S)) as answer:
-            text = (await answer.content.read(BODY_BYTES_MAX)).decode(errors="replace")
-        names = ("vllm:num_requests_running", "vllm:num_requests_waiting")
-        lines = (line for line in text.splitlines() if line.startswith(names))
-        return int(sum(float(line.rsplit(" ", 1)[1]) for line in lines if "_by_reason" not in line))
+            if answer.status != 200:
+                raise ValueError(f"/metrics: status {answer.status}")
+            text = (await _body(answer)).decode(errors="replace")
+        return requests_in(text)
 
     async def probe(self, address: str, model: str) -> bool:
         """One short request of our own: the engine is warm only after it has answered one."""
@@ -73,9 +74,10 @@ class EngineClient:
         self._may_act(self._change_limit_s)
         return await self._post(f"{address}/sleep?level={level}", None)
 
-    async def wake(self, address: str) -> bool:
-        """True when the engine said it is awake; False: look again."""
+    async def wake(self, address: str, on_send: Callable[[], None]) -> bool:
+        """True when the engine said it is awake; False: look again. `on_send` is called as the call goes out."""
         self._may_act(self._change_limit_s)
+        on_send()
         return await self._post(f"{address}/wake_up", None)
 
     async def _post(self, url: str, body: dict[str, object] | None) -> bool:
@@ -87,6 +89,29 @@ class EngineClient:
         except (aiohttp.ClientError, TimeoutError, OSError) as error:
             log.warning("%s: %s: %s", url, type(error).__name__, error)
             return False
+
+
+def requests_in(metrics: str) -> int:
+    """Requests that vLLM's metrics say run or wait. Raises ValueError where they say nothing of it."""
+    names = ("vllm:num_requests_running", "vllm:num_requests_waiting")
+    counts = [
+        float(line.rsplit(" ", 1)[1])
+        for line in metrics.splitlines()
+        if line.split("{")[0].split(" ")[0] in names
+    ]
+    if not counts:
+        raise ValueError("no vllm:num_requests_running in /metrics")
+    return int(sum(counts))
+
+
+async def _body(answer: aiohttp.ClientResponse) -> bytes:
+    """The whole body. Raises ValueError where it is too long."""
+    parts = bytearray()
+    async for part in answer.content.iter_any():
+        parts += part
+        if len(parts) > BODY_BYTES_MAX:
+            raise ValueError(f"more than {BODY_BYTES_MAX} bytes")
+    return bytes(parts)
 
 
 def _limit(seconds: float) -> aiohttp.ClientTimeout:

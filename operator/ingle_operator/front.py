@@ -16,6 +16,7 @@ import kopf
 
 from ingle_kit.credentials import Access
 from ingle_kit.names import GROUP, INFERENCE_POOL, POWER_BUDGET, ROUTING_POLICY, VERSION
+from ingle_operator.world import ALL
 
 TOPICS = {INFERENCE_POOL: "pool", ROUTING_POLICY: "policy", POWER_BUDGET: "budget"}
 STOP_S = 5.0
@@ -61,7 +62,7 @@ class Front:
 
     def _handler(self, topic: str) -> Callable[..., None]:
         def changed(*, name: str, namespace: str | None, **_: Any) -> None:
-            key = f"{namespace}/{name}" if namespace else name
+            key = f"{namespace}/{name}" if namespace else ALL
             self._loop.call_soon_threadsafe(self._add, topic, key)
 
         return changed

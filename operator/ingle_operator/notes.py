@@ -36,7 +36,7 @@ class Notes:
     start_ms: dict[str, int] = field(default_factory=dict)
     wanted_w: dict[str, tuple[str, int]] = field(default_factory=dict)
     trails: dict[str, Trail] = field(default_factory=dict)
-    requeued: dict[str, str] = field(default_factory=dict)
+    requeued: dict[str, tuple[str, float]] = field(default_factory=dict)
     status_at_s: dict[str, float] = field(default_factory=dict)
     written: dict[str, tuple[int, dict[str, Any]]] = field(default_factory=dict)
     told: dict[tuple[str, str], deque[tuple[float, str]]] = field(default_factory=dict)

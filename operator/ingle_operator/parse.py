@@ -6,11 +6,13 @@ from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Any, Generic, TypeVar
 
+import orjson
 from pydantic import BaseModel, ValidationError
 
 from ingle_kit.kube import Object
 from ingle_kit.names import (
     ANNOTATION_GPUS,
+    ANNOTATION_PLACEMENT,
     GATE_AWAKE,
     LABEL_COMPONENT,
     LABEL_POOL,
@@ -92,9 +94,34 @@ class GpuNode:
     raw: Object
     status: GPUNodeStatus
 
+    def gpus_key(self) -> object:
+        """What decides whether a variant fits: changes with GPUs that come, go or fall ill, not with their use."""
+        return [(g.uuid, g.product, g.memory_mib.total, g.health, g.mig) for g in self.status.gpus]
+
 
 def gpu_node_of(obj: Object) -> GpuNode:
     return GpuNode(obj["metadata"]["name"], obj, GPUNodeStatus.model_validate(obj.get("status") or {}))
+
+
+@dataclass(frozen=True)
+class Need:
+    """What the engine was placed with, from its own annotation: MiB and W per GPU, host MiB per replica.
+
+    A pool may have changed since; what a running engine takes has not.
+    """
+
+    awake_mib: int
+    asleep_mib: int
+    host_mib: int
+    busy_w: int
+
+
+def _need(text: str) -> Need:
+    placement = orjson.loads(text)
+    memory = placement["memoryMiB"]
+    return Need(
+        int(memory["awake"]), int(memory["asleep"]), int(memory.get("host") or 0), int(placement["watts"])
+    )
 
 
 @dataclass(frozen=True)
@@ -114,7 +141,7 @@ class EnginePod:
     gate: bool
     deleting: bool
     created_at_s: float
-    gate_at_s: float
+    need: Need
     trouble: str = ""
 
     @property
@@ -123,6 +150,7 @@ class EnginePod:
 
 
 def engine_pod_of(obj: Object) -> EnginePod:
+    """Raises ValueError or KeyError for a pod that bears a pool's label without being an engine of ours."""
     metadata, spec, status = obj["metadata"], obj["spec"], obj.get("status") or {}
     labels, annotations = metadata.get("labels") or {}, metadata.get("annotations") or {}
     conditions = {c["type"]: c for c in status.get("conditions") or ()}
@@ -143,7 +171,7 @@ def engine_pod_of(obj: Object) -> EnginePod:
         gate=gate.get("status") == "True",
         deleting="deletionTimestamp" in metadata,
         created_at_s=seconds_of(metadata.get("creationTimestamp")),
-        gate_at_s=seconds_of(gate.get("lastTransitionTime")),
+        need=_need(annotations.get(ANNOTATION_PLACEMENT, "")),
         trouble=_trouble(status, conditions),
     )
 
@@ -169,14 +197,15 @@ def _trouble(status: dict[str, Any], conditions: dict[str, Any]) -> str:
 
 @dataclass(frozen=True)
 class Component:
-    """A pod of ours: an agent or a router. `address` empty until it has one."""
+    """A pod of ours: an agent or a router. `address` empty until it has one; `leaving`: it is being deleted."""
 
     key: Key
     uid: str
     component: str
     node: str
     address: str
-    alive: bool
+    running: bool
+    leaving: bool
 
 
 def component_of(obj: Object) -> Component:
@@ -187,7 +216,8 @@ def component_of(obj: Object) -> Component:
         component=metadata["labels"][LABEL_COMPONENT],
         node=obj["spec"].get("nodeName", ""),
         address=status.get("podIP", ""),
-        alive=status.get("phase") == "Running" and "deletionTimestamp" not in metadata,
+        running=status.get("phase") == "Running",
+        leaving="deletionTimestamp" in metadata,
     )
 
 

@@ -3,18 +3,16 @@
 from __future__ import annotations
 
 import time
-from collections import deque
-from collections.abc import Callable, Iterable
-from dataclasses import dataclass, field
+from collections.abc import Callable
 from typing import Any
 
 import aiohttp
 
 from ingle_core.ledger import Ledger, Op
-from ingle_core.power.trail import Trail
-from ingle_core.warmpool.facts import Failures, State
-from ingle_kit.kube import Kube, Object
-from ingle_kit.ledger import Refused, Written, write
+from ingle_core.warmpool.facts import State
+from ingle_core.warmpool.peaks import Peaks
+from ingle_kit.kube import Object
+from ingle_kit.ledger import Refused
 from ingle_kit.names import (
     GPU_NODE,
     INFERENCE_POOL,
@@ -31,66 +29,35 @@ from ingle_kit.streams import Demand, GpuReading, Measurement
 from ingle_kit.watch import Reflector
 from ingle_operator import parse
 from ingle_operator.engines import EngineClient
+from ingle_operator.fenced import FencedKube
 from ingle_operator.keys import Key, KeyQueue
 from ingle_operator.leader import Leader
+from ingle_operator.ledgers import Ledgers
+from ingle_operator.notes import Notes
 from ingle_operator.settings import OperatorSettings
 from ingle_operator.subscriptions import Subscriptions
 
 COMPONENT_AGENT = "agent"
 COMPONENT_GATEWAY = "gateway"
-
-
-@dataclass
-class Notes:
-    """What only this process knows. All of it can be lost: it is learnt again or starts from a safe value."""
-
-    goals: dict[str, tuple[State, str]] = field(default_factory=dict)
-    probed: set[str] = field(default_factory=set)
-    busy_at_s: dict[str, float] = field(default_factory=dict)
-    loads: dict[str, deque[tuple[float, int]]] = field(default_factory=dict)
-    failures: dict[str, Failures] = field(default_factory=dict)
-    troubles: dict[str, tuple[str, str]] = field(default_factory=dict)
-    wake_ms: dict[str, int] = field(default_factory=dict)
-    start_ms: dict[str, int] = field(default_factory=dict)
-    wanted_w: dict[str, tuple[str, int]] = field(default_factory=dict)
-    trails: dict[str, Trail] = field(default_factory=dict)
-    requeued: dict[str, str] = field(default_factory=dict)
-    wake_count: int = 0
-    ledger_conflicts: int = 0
-
-    def forget(self, uid: str) -> None:
-        """An engine is gone."""
-        self.probed.discard(uid)
-        for notes in (
-            self.goals,
-            self.busy_at_s,
-            self.troubles,
-            self.wake_ms,
-            self.start_ms,
-            self.wanted_w,
-            self.requeued,
-        ):
-            notes.pop(uid, None)
+ALL = "all"
 
 
 class World:
     """Wiring happens in `main`; reconcilers get the world and a key."""
 
-    def __init__(
-        self, settings: OperatorSettings, kube: Kube, leader: Leader, session: aiohttp.ClientSession
-    ) -> None:
-        self.settings, self.kube, self.leader, self.session = settings, kube, leader, session
+    def __init__(self, settings: OperatorSettings, leader: Leader, session: aiohttp.ClientSession) -> None:
+        self.settings, self.leader, self.session = settings, leader, session
+        self.kube = FencedKube(fence=leader.check, write_limit_s=settings.write_limit_s)
         self.notes = Notes()
-        limit_s = settings.lease_duration_s - 2 * settings.lease_renew_s
-        self.engines = EngineClient(session, leader.check, limit_s)
+        self.engines = EngineClient(session, leader.check, settings.call_limit_s)
         self.started_at_s = time.time()
         self.queue: KeyQueue | None = None
         self.on_reconcile: Callable[[str], None] = lambda topic: None
-        self._ledgers: dict[str, Object] = {}
         self.pools = self._reflector(INFERENCE_POOL, parse.pool_of, self._named("pool"))
         self.policies = self._reflector(ROUTING_POLICY, parse.policy_of, self._policy_changed)
-        self.budgets = self._reflector(POWER_BUDGET, parse.budget_of, self._named("budget"))
+        self.budgets = self._reflector(POWER_BUDGET, parse.budget_of, lambda *_: self.touch_budgets())
         self.gpu_nodes = self._reflector(GPU_NODE, parse.gpu_node_of, self._gpu_node_changed)
+        self.ledgers = Ledgers(self.kube, self.gpu_nodes, self.notes)
         self.nodes = self._reflector(NODE, parse.node_of, self._node_changed)
         self.pods = self._reflector(POD, parse.engine_pod_of, self._pod_changed, label_selector=LABEL_POOL)
         self.components = self._reflector(
@@ -120,6 +87,7 @@ class World:
         )
 
     def add(self, topic: str, name: str) -> None:
+        """Puts a key in the queue; nothing while another leads."""
         if self.queue is not None:
             self.queue.add((topic, name))
 
@@ -131,10 +99,12 @@ class World:
             self.add("engine", "/".join(pod.key))
         for policy in self.policies.store.values():
             self.add("policy", policy.name)
-        for budget in self.budgets.store.values():
-            self.add("budget", budget.name)
+        self.touch_budgets()
         for name in {key[1] for key in self.gpu_nodes.store} | self.agent_nodes():
             self.add("node", name)
+
+    def count_wake(self) -> None:
+        self.notes.wake_count += 1
 
     # -- facts -----------------------------------------------------------------------------------------------
 
@@ -149,65 +119,58 @@ class World:
         measurement = self.measurement(node)
         return next((g for g in measurement.gpus if g.uuid == uuid), None) if measurement else None
 
-    def demands(self) -> Iterable[Demand]:
+    def demands(self) -> list[Demand]:
         """Every router's last word that is fresh."""
         return [d for d in (self.routers.fresh(name) for name in self.routers.last) if d is not None]
 
-    def gpu_node(self, node: str) -> Object | None:
-        """The newest GPUNode we know: the cache's, or what our own last write returned."""
-        cached = self.gpu_nodes.store.get(("", node))
-        written = self._ledgers.get(node)
-        if cached is None:
-            return None
-        if written is None or written["metadata"]["uid"] != cached.raw["metadata"]["uid"]:
-            raw: Object = cached.raw
-            return raw
-        newer = written["spec"]["revision"] > cached.raw["spec"].get("revision", 0)
-        chosen: Object = written if newer else cached.raw
-        return chosen
+    def demand_known(self) -> bool:
+        """Whether every router that lives is heard; without one nobody can ask."""
+        return all(self.routers.fresh(name) is not None for name in self.routers.followed())
 
     def ledger(self, node: str) -> Ledger | None:
-        raw = self.gpu_node(node)
-        return Ledger.from_dict(raw["spec"]) if raw else None
+        return self.ledgers.read(node)
 
     async def write_ledger(self, node: str, plan: Callable[[Ledger], list[Op]]) -> Refused | None:
-        """Applies a pure change to a node's ledger, only while the lease lasts. The refusal, or None when it is in."""
-        self.leader.check(self.settings.lease_renew_s)
-        result = await write(self.kube, node, plan, current=self.gpu_node(node))
-        self.notes.ledger_conflicts += result.conflicts
-        if isinstance(result, Written):
-            self._ledgers[node] = result.obj
-            return None
-        return result
+        """Applies a pure change to a node's ledger. The refusal, or None when it is in."""
+        return await self.ledgers.write(node, plan)
 
     # -- events ----------------------------------------------------------------------------------------------
 
     def _named(self, topic: str) -> Callable[[Key, Any, Any], None]:
         def changed(key: Key, old: Any, new: Any) -> None:
             self.add(topic, "/".join(part for part in key if part))
-            if topic == "pool" and (old is None or new is None):
-                for policy in self.policies.store.values():
-                    self.add("policy", policy.name)
+            if topic == "pool" and (old is None or new is None or old.spec != new.spec):
+                self._pools_changed()
 
         return changed
+
+    def _pools_changed(self) -> None:
+        """Verdicts on policies and on names that two pools share depend on all pools."""
+        for policy in self.policies.store.values():
+            self.add("policy", policy.name)
+        for pool in self.pools.store.values():
+            self.add("status", pool.name)
 
     def _policy_changed(self, key: Key, old: Any, new: Any) -> None:
         for policy in self.policies.store.values():
             self.add("policy", policy.name)
-        if new is None:
-            self.add("policy", "/".join(key))
 
     def _gpu_node_changed(self, key: Key, old: Any, new: Any) -> None:
         self.add("node", key[1])
-        self._touch_budgets()
+        self.touch_budgets()
         for pod in self.pods.store.values():
-            if pod.node == key[1] or (not pod.node and pod.uid in self.notes.troubles):
+            if pod.node == key[1] or not pod.node:
                 self.add("engine", "/".join(pod.key))
+        if old is None or new is None or old.gpus_key() != new.gpus_key():
+            for pool in self.pools.store.values():
+                self.add("pool", pool.name)
 
     def _node_changed(self, key: Key, old: Any, new: Any) -> None:
         if old is None or new is None or old.labels != new.labels:
-            self._touch_budgets()
+            self.touch_budgets()
             self.add("node", key[1])
+        if old is None or new is None or old.ready != new.ready:
+            self._aim()
 
     def _pod_changed(self, key: Key, old: Any, new: Any) -> None:
         pod = new or old
@@ -217,68 +180,85 @@ class World:
             self.notes.forget(pod.uid)
             if pod.node:
                 self.add("node", pod.node)
+        elif old is None or old.node != new.node:
+            self.add("node", new.node)
 
     def _component_changed(self, key: Key, old: Any, new: Any) -> None:
-        alive = [c for c in self.components.store.values() if c.alive and c.address]
-        self.agents.aim(
-            {
-                c.node: f"http://{c.address}:{PORT_AGENT}/v1/measurements"
-                for c in alive
-                if c.component == COMPONENT_AGENT
-            }
-        )
-        self.routers.aim(
-            {
-                c.key[1]: f"http://{c.address}:{PORT_ROUTER}/v1/demand"
-                for c in alive
-                if c.component == COMPONENT_GATEWAY
-            }
-        )
+        self._aim()
 
-    def _touch_budgets(self) -> None:
-        for budget in self.budgets.store.values():
-            self.add("budget", budget.name)
+    def _aim(self) -> None:
+        """Follows every agent and router that can answer; a router that goes away counts until it is gone."""
+        agents: dict[str, str] = {}
+        routers: dict[str, str] = {}
+        for c in sorted(self.components.store.values(), key=lambda c: not c.leaving):
+            node = self.nodes.store.get(("", c.node))
+            if not c.running or not c.address or (c.leaving and (node is None or not node.ready)):
+                continue
+            if c.component == COMPONENT_AGENT:
+                agents[c.node] = f"http://{c.address}:{PORT_AGENT}/v1/measurements"
+            else:
+                routers[c.key[1]] = f"http://{c.address}:{PORT_ROUTER}/v1/demand"
+        self.agents.aim(agents)
+        self.routers.aim(routers)
+
+    def touch_budgets(self) -> None:
+        """All budgets are worked on together: a node may be in several."""
+        self.add("budget", ALL)
 
     def _measured(self, node: str, old: Measurement | None, new: Measurement) -> None:
         if ("", node) not in self.gpu_nodes.store or old is None:
             self.add("node", node)
         if old is None or _limits(old) != _limits(new):
-            self._touch_budgets()
-        if old is None or _memory(old) != _memory(new):
-            for pod in self.pods.store.values():
-                if pod.node == node:
-                    self.add("engine", "/".join(pod.key))
+            self.touch_budgets()
+        before, after = (_memory(old) if old else {}), _memory(new)
+        healths = [(g.uuid, g.health) for g in new.gpus]
+        sick = old is None or healths != [(g.uuid, g.health) for g in old.gpus]
+        for pod in self.pods.store.values():
+            if pod.node == node and (sick or before.get(pod.uid) != after.get(pod.uid)):
+                self.add("engine", "/".join(pod.key))
 
     def _demanded(self, router: str, old: Demand | None, new: Demand) -> None:
         before = {p.pool: (p.waiting, p.in_flight) for p in old.pools} if old else {}
-        for pool in new.pools:
-            if before.get(pool.pool) != (pool.waiting, pool.in_flight):
-                self.note_load(pool.pool)
-                self.add("pool", pool.pool)
+        after = {p.pool: (p.waiting, p.in_flight) for p in new.pools}
+        changed = [pool for pool in {**before, **after} if before.get(pool) != after.get(pool)]
+        if changed:
+            self._note_loads(changed)
+        for pool in changed:
+            self.add("pool", pool)
         if old is None or old.endpoints != new.endpoints:
-            self._note_endpoints(new)
+            self._note_endpoints(old, new)
 
-    def _note_endpoints(self, demand: Demand) -> None:
+    def _note_endpoints(self, old: Demand | None, new: Demand) -> None:
         now_s = time.time()
-        seen = {e.pod_uid: e for e in demand.endpoints}
+        before = {e.pod_uid: e for e in old.endpoints} if old else {}
+        seen = {e.pod_uid: e for e in new.endpoints}
         for pod in self.pods.store.values():
             endpoint = seen.get(pod.uid)
-            if endpoint is None:
-                continue
-            if endpoint.in_flight:
+            if endpoint is not None and endpoint.in_flight:
                 self.notes.busy_at_s[pod.uid] = now_s
-            if (self.notes.goals.get(pod.uid) or (None,))[0] in (State.ASLEEP, State.ENDED):
+            going = (self.notes.goals.get(pod.uid) or (None,))[0] in (State.ASLEEP, State.ENDED)
+            if going and endpoint != before.get(pod.uid):
                 self.add("engine", "/".join(pod.key))
 
-    def note_load(self, pool: str) -> None:
-        """Keeps the load of the last while, bounded, for the decision to scale down."""
-        load = sum(p.waiting + p.in_flight for d in self.demands() for p in d.pools if p.pool == pool)
-        self.notes.loads.setdefault(pool, deque(maxlen=4096)).append((time.time(), load))
+    def _note_loads(self, pools: list[str]) -> None:
+        """Keeps the load of the last while for the decision to scale down."""
+        loads = dict.fromkeys(pools, 0)
+        for demand in self.demands():
+            for pool in demand.pools:
+                if pool.pool in loads:
+                    loads[pool.pool] += pool.waiting + pool.in_flight
+        for name, load in loads.items():
+            self.notes.peaks.setdefault(name, Peaks()).note(load, time.time())
 
 
 def _limits(measurement: Measurement) -> object:
     return [(g.uuid, g.enforced_w, g.health) for g in measurement.gpus], measurement.observed_revision
 
 
-def _memory(measurement: Measurement) -> object:
-    return [(g.uuid, g.processes, g.health) for g in measurement.gpus]
+def _memory(measurement: Measurement) -> dict[str, list[tuple[str, int]]]:
+    """What each pod holds, by GPU."""
+    held: dict[str, list[tuple[str, int]]] = {}
+    for gpu in measurement.gpus:
+        for process in gpu.processes:
+            held.setdefault(process.pod_uid, []).append((gpu.uuid, process.memory_mib))
+    return held

@@ -7,11 +7,10 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Final, TypeVar
 
-from rich.console import RenderableType
 from rich.text import Text
 
 from ingle_cli.status.lines import BudgetLine, NodeLine, OperatorLine, PolicyLine, PoolLine, Summary
-from ingle_cli.text import age, ago, clean, paragraph, per, plural, table
+from ingle_cli.text import Shown, age, ago, clean, paragraph, per, plural, table
 
 LINES_MAX: Final = 25
 ROWS_EACH: Final = 3
@@ -33,10 +32,10 @@ class Part:
     left_out: str = ""
     empty: str = ""
 
-    def render(self, *, verbose: bool) -> list[RenderableType]:
+    def render(self, *, verbose: bool) -> Shown:
         if not self.rows and not self.left_out:
             return [Text(self.empty, overflow="ellipsis", no_wrap=True)]
-        shown: list[RenderableType] = [table(self.heads, self.rows, right=self.right)]
+        shown: Shown = [table(self.heads, self.rows, right=self.right)]
         if self.left_out:
             shown.append(Text(self.left_out, overflow="ellipsis", no_wrap=True))
         if verbose:
@@ -48,13 +47,11 @@ class Part:
         return shown
 
 
-def screen(summary: Summary, *, verbose: bool = False) -> list[RenderableType]:
+def screen(summary: Summary, *, verbose: bool = False) -> Shown:
     """What to print, in order. Without `verbose` at most `LINES_MAX` lines, whatever the cluster's size."""
     where = "" if summary.namespace is None else f" in namespace {summary.namespace} (-A: all)"
     everywhere = summary.namespace is None
-    needs = [
-        len(lines or ()) for lines in (summary.pools, summary.nodes, summary.budgets, summary.policies)
-    ]
+    needs = [len(lines or ()) for lines in (summary.pools, summary.nodes, summary.budgets, summary.policies)]
     room = needs if verbose else shares(needs)
     parts = [
         None if summary.pools is None else _pools(summary.pools, room[0], everywhere, where),
@@ -62,7 +59,7 @@ def screen(summary: Summary, *, verbose: bool = False) -> list[RenderableType]:
         None if summary.budgets is None else _budgets(summary.budgets, room[2]),
         None if summary.policies is None else _policies(summary.policies, room[3], everywhere, where),
     ]
-    shown: list[RenderableType] = [] if summary.operator is None else [_operator(summary.operator)]
+    shown: Shown = [] if summary.operator is None else [_operator(summary.operator)]
     for part in parts:
         if part is not None:
             shown += [Text("")] if shown else []
@@ -87,7 +84,9 @@ def _cut(
         return list(lines), ""
     ordered = sorted(lines, key=trouble)
     kept, rest = ordered[: max(0, room - 1)], ordered[max(0, room - 1) :]
-    reasons = ", ".join(f"{count} {reason}" for reason, count in Counter(x.reason for x in rest).most_common(3))
+    reasons = ", ".join(
+        f"{count} {reason}" for reason, count in Counter(x.reason for x in rest).most_common(3)
+    )
     return kept, f"… {plural(len(rest), what)} more: {reasons} (-v lists all)"
 
 
@@ -124,7 +123,9 @@ def _pool_trouble(line: PoolLine) -> tuple[int, ...]:
 
 
 def _nodes(lines: list[NodeLine], room: int) -> Part:
-    kept, left_out = _cut(lines, room, lambda x: (x.ready == "True" and not x.silent, -x.unusable_gpus), "node")
+    kept, left_out = _cut(
+        lines, room, lambda x: (x.ready == "True" and not x.silent, -x.unusable_gpus), "node"
+    )
     rows: list[Row] = [
         (
             x.name,

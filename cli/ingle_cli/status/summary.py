@@ -122,5 +122,7 @@ def operator_line(lease: Object, now_s: float) -> OperatorLine:
         leader=holder.partition("_")[0] if holder else None,
         epoch=spec.get("leaseTransitions", 0),
         renewed_s=renewed_s,
-        held=holder is not None and renewed_s is not None and renewed_s <= spec.get("leaseDurationSeconds", 0),
+        held=holder is not None
+        and renewed_s is not None
+        and renewed_s <= spec.get("leaseDurationSeconds", 0),
     )

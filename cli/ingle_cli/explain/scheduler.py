@@ -1,0 +1,69 @@
+"""Asks the scheduler's extender about a pod, where the caller can reach it.
+
+First through the API server, which needs the right to `pods/proxy`; then straight at the pod's address, which only
+a machine inside the cluster's network reaches.
+"""
+
+from __future__ import annotations
+
+from typing import Any, Final
+
+import aiohttp
+import orjson
+
+from ingle_cli.access import CallersKube
+from ingle_cli.objects import Object
+from ingle_kit.kube import KubeError
+from ingle_kit.names import LABEL_COMPONENT, POD, PORT_EXTENDER, SYSTEM_NAMESPACE
+
+PROXY_TIMEOUT_S: Final = 3.0
+DIRECT_TIMEOUT_S: Final = 1.0
+ANSWER_BYTES_MAX: Final = 8 * 1024 * 1024
+SCHEDULERS_MAX: Final = 3
+
+
+async def ask_scheduler(kube: CallersKube, pod: Object) -> dict[str, Any] | None:
+    """The answer of the scheduler that decided about the pod, else of any; None where none can be asked."""
+    try:
+        found, _ = await kube.list(POD, SYSTEM_NAMESPACE, label_selector=f"{LABEL_COMPONENT}=scheduler")
+    except KubeError:
+        return None
+    running = [one for one in found if (one.get("status") or {}).get("phase") == "Running"]
+    best: dict[str, Any] | None = None
+    for scheduler in running[:SCHEDULERS_MAX]:
+        answer = await _ask_one(kube, scheduler, pod)
+        if answer is not None and answer.get("last"):
+            return answer
+        best = best or answer
+    return best
+
+
+async def _ask_one(kube: CallersKube, scheduler: Object, pod: Object) -> dict[str, Any] | None:
+    metadata = pod["metadata"]
+    question = f"/explain/{metadata['namespace']}/{metadata['name']}"
+    place = f"{POD.path(SYSTEM_NAMESPACE, scheduler['metadata']['name'])}:{PORT_EXTENDER}/proxy"
+    try:
+        answer: Any = await kube.request("GET", place + question, timeout_s=PROXY_TIMEOUT_S)
+    except KubeError:
+        address = scheduler["status"].get("podIP", "")
+        answer = await _direct(f"http://{_bracketed(address)}:{PORT_EXTENDER}{question}") if address else None
+    # Anybody may answer at an address outside the cluster's network: only an answer about this very pod counts.
+    return answer if isinstance(answer, dict) and answer.get("uid") == metadata["uid"] else None
+
+
+async def _direct(url: str) -> Any:
+    limit = aiohttp.ClientTimeout(total=DIRECT_TIMEOUT_S)
+    try:
+        async with aiohttp.ClientSession(timeout=limit) as session, session.get(url) as answer:
+            if answer.status != 200:
+                return None
+            text = await answer.content.read(ANSWER_BYTES_MAX)
+            while not answer.content.at_eof() and len(text) < ANSWER_BYTES_MAX:
+                text += await answer.content.read(ANSWER_BYTES_MAX - len(text))
+            return orjson.loads(text)
+    except (aiohttp.ClientError, TimeoutError, OSError, ValueError):
+        return None
+
+
+def _bracketed(address: str) -> str:
+    return f"[{address}]" if ":" in address else address
