@@ -48,7 +48,7 @@ async def connect(wish: Wish) -> CallersKube:
     Reads files only; raises Failure with what to change.
     """
     paths = wish.kubeconfig or os.environ.get("KUBECONFIG") or KUBECONFIG_DEFAULT
-    files = [path for path in paths.split(os.pathsep) if path and Path(path).expanduser().is_file()]
+    files = _existing(paths)
     with _said_while_loading() as said:
         try:
             if files:
@@ -66,6 +66,10 @@ async def connect(wish: Wish) -> CallersKube:
     if said:
         raise Failure(f"The kubeconfig {paths} gives no credentials: {'; '.join(said)}")
     return CallersKube(access, wish.namespace or namespace)
+
+
+def _existing(paths: str) -> list[str]:
+    return [path for path in paths.split(os.pathsep) if path and Path(path).expanduser().is_file()]
 
 
 async def _from_files(files: str, context: str | None) -> tuple[Access, str]:

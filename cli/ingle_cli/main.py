@@ -13,6 +13,7 @@ import time
 from collections.abc import Awaitable, Callable
 from enum import StrEnum
 from importlib.metadata import version as version_of
+from io import TextIOWrapper
 from typing import Annotated, NoReturn
 
 import msgspec
@@ -22,7 +23,7 @@ from ingle_cli import explain as explaining
 from ingle_cli.access import CallersKube, Wish, connect
 from ingle_cli.failures import Failure, failure
 from ingle_cli.status import read_cluster, screen, summarise
-from ingle_cli.text import Shown, clean, console
+from ingle_cli.text import Shown, clean, console, rendered
 from ingle_kit.kube import KubeError
 
 HELP = "What the cluster's models do, and why. Only reads, with your own kubeconfig and rights."
@@ -141,12 +142,7 @@ def _run(wish: Wish, ask: Callable[[CallersKube], Awaitable[Answer]]) -> None:
 
 
 def _print(shown: Shown | str) -> None:
-    if isinstance(shown, str):
-        sys.stdout.write(shown + "\n")
-        return
-    out = console()
-    for part in shown:
-        out.print(part)
+    sys.stdout.write(f"{shown}\n" if isinstance(shown, str) else rendered(shown, console()))
 
 
 def _stop(problem: Failure) -> NoReturn:
@@ -156,6 +152,9 @@ def _stop(problem: Failure) -> NoReturn:
 
 
 def main() -> None:
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, TextIOWrapper):
+            stream.reconfigure(errors="replace")  # a terminal without `…` shows `?`
     app()
 
 

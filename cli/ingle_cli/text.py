@@ -16,10 +16,11 @@ PLAIN_COLUMNS: Final = 100
 INDENT: Final = 2
 Justify = Literal["left", "right"]
 
+SILENT: Final = "silent"
 Shown = list[RenderableType]
 
-_GOOD: Final = frozenset({"True", "Normal", "yes"})
-_BAD: Final = frozenset({"False", "BelowMinimumLimits", "silent", "no"})
+_GOOD: Final = frozenset({"True", "Normal"})
+_BAD: Final = frozenset({"False", "BelowMinimumLimits"})
 
 
 def console(file: IO[str] | None = None, *, columns: int | None = None) -> Console:
@@ -37,8 +38,8 @@ def clean(value: object) -> str:
 
 def cell(value: object) -> Text:
     """A value; None and an empty text are a dash. Words for good and bad have a colour."""
-    text = clean("" if value is None else value) or "-"
-    style = "green" if text in _GOOD else "red" if text in _BAD else ""
+    text = clean("-" if value in (None, "") else value)
+    style = "green" if text in _GOOD else "red" if text in _BAD or text.startswith(SILENT) else ""
     return Text(text, style=style, overflow="ellipsis")
 
 
@@ -101,3 +102,11 @@ def paragraph(text: str, *, indent: int = INDENT, style: str = "") -> Renderable
 
 def title(text: str) -> Text:
     return Text(clean(text), style="bold", overflow="fold")
+
+
+def rendered(shown: Shown, to: Console) -> str:
+    """What `to` would print, without spaces at the ends of lines."""
+    with to.capture() as captured:
+        for part in shown:
+            to.print(part)
+    return "".join(f"{line.rstrip()}\n" for line in captured.get().splitlines())

@@ -7,7 +7,6 @@ import logging
 import os
 import signal
 import sys
-from collections.abc import Awaitable, Callable
 
 import aiohttp
 from aiohttp import web
@@ -16,29 +15,15 @@ from ingle_kit.credentials import load_access
 from ingle_kit.kube import Kube, KubeError
 from ingle_kit.logs import setup
 from ingle_operator.front import Front
-from ingle_operator.keys import Key, KeyQueue
 from ingle_operator.leader import Leader, LeaseTimes
 from ingle_operator.metrics import OperatorMetrics, application
-from ingle_operator.reconcile.budgets import reconcile_budget
-from ingle_operator.reconcile.engines import reconcile_engine
-from ingle_operator.reconcile.nodes import reconcile_node
-from ingle_operator.reconcile.policies import reconcile_policy
-from ingle_operator.reconcile.pools import reconcile_pool
 from ingle_operator.settings import OperatorSettings
+from ingle_operator.work import queue_of
 from ingle_operator.world import World
 
 LEASE_NAME = "ingle-operator"
 
 log = logging.getLogger("ingle_operator")
-
-TOPICS: dict[str, Callable[[World, str], Awaitable[float | None]]] = {
-    "pool": reconcile_pool,
-    "engine": reconcile_engine,
-    "node": reconcile_node,
-    "budget": reconcile_budget,
-    "policy": reconcile_policy,
-}
-
 
 async def run(settings: OperatorSettings) -> int:
     """Exit code: 0 after a signal, 1 when the lease was lost or a part ended by itself."""
@@ -48,26 +33,27 @@ async def run(settings: OperatorSettings) -> int:
         loop.add_signal_handler(name, stop.set)
     connector = aiohttp.TCPConnector(limit=0, keepalive_timeout=30)
     async with (
-        Kube.connect(user_agent="ingle-operator") as kube,
+        Kube.connect(user_agent="ingle-operator-lease") as lease_kube,
         aiohttp.ClientSession(connector=connector) as session,
     ):
-        leader = _leader(settings, kube)
-        world = World(settings, kube, leader, session)
-        runner = await _serve(settings, world)
-        front = Front(await load_access(None), loop, world.add)
-        tasks = [loop.create_task(reflector.run()) for reflector in world.reflectors()]
-        tasks.append(loop.create_task(leader.run()))
-        front.start()
-        try:
-            return await _lead(settings, world, front, stop)
-        finally:
-            await _shut(world, front, tasks)
-            await runner.cleanup()
+        world = World(settings, leader_of(settings, lease_kube), session)
+        async with world.kube:
+            runner = await _serve(settings, world)
+            front = Front(await load_access(None), loop, world.add)
+            tasks = [loop.create_task(reflector.run()) for reflector in world.reflectors()]
+            tasks.append(loop.create_task(world.leader.run()))
+            front.start()
+            try:
+                return await _lead(world, front, tasks, stop)
+            finally:
+                await _shut(world, front, tasks)
+                await runner.cleanup()
 
 
-def _leader(settings: OperatorSettings, kube: Kube) -> Leader:
+def leader_of(settings: OperatorSettings, kube: Kube) -> Leader:
+    """Our identity is the pod's name and UID, so that a restarted container takes its own lease back at once."""
     identity = f"{settings.pod_name}_{settings.pod_uid or os.getpid()}"
-    times = LeaseTimes(settings.lease_duration_s, settings.lease_renew_s)
+    times = LeaseTimes(settings.lease_duration_s, settings.lease_renew_s, settings.write_limit_s)
     return Leader(kube, namespace=settings.namespace, name=LEASE_NAME, identity=identity, times=times)
 
 
@@ -80,47 +66,34 @@ async def _serve(settings: OperatorSettings, world: World) -> web.AppRunner:
     return runner
 
 
-async def _lead(settings: OperatorSettings, world: World, front: Front, stop: asyncio.Event) -> int:
-    """Waits for the caches and the lease, then works on keys."""
-    stopping: asyncio.Task[object] = asyncio.ensure_future(stop.wait())
-    ready = asyncio.ensure_future(_ready(world))
-    await asyncio.wait({stopping, ready}, return_when=asyncio.FIRST_COMPLETED)
+async def _lead(world: World, front: Front, tasks: list[asyncio.Task[None]], stop: asyncio.Event) -> int:
+    """Waits for the caches and the lease, then works on keys until a signal comes or a part ends."""
+    parts: dict[asyncio.Future[object], str] = {asyncio.ensure_future(front.ended.wait()): "kopf ended"}
+    parts |= {asyncio.ensure_future(task): "the lease is lost or a watch ended" for task in tasks}
+    stopping: asyncio.Future[object] = asyncio.ensure_future(stop.wait())
+    working: asyncio.Future[object] = asyncio.ensure_future(_work(world))
+    await asyncio.wait({stopping, working, *parts}, return_when=asyncio.FIRST_COMPLETED)
+    working.cancel()
     if stop.is_set():
-        ready.cancel()
         return 0
+    for part, text in parts.items():
+        if part.done():
+            log.error("%s", text, exc_info=part.exception())
+    return 1
 
-    async def work(key: Key) -> float | None:
-        world.leader.check(0.0)
-        world.on_reconcile(key[0])
-        return await TOPICS[key[0]](world, key[1])
 
-    world.queue = KeyQueue(work, workers=settings.workers)
-    world.add_all()
-    resync = asyncio.ensure_future(_resync(world))
-    ends = {
-        stopping,
-        asyncio.ensure_future(world.leader.lost.wait()),
-        asyncio.ensure_future(front.ended.wait()),
-    }
-    await asyncio.wait(ends, return_when=asyncio.FIRST_COMPLETED)
-    resync.cancel()
-    for end in ends:
-        end.cancel()
-    if not stop.is_set():
-        log.error("lease lost" if world.leader.lost.is_set() else "kopf ended")
-    return 0 if stop.is_set() else 1
+async def _work(world: World) -> None:
+    await _ready(world)
+    world.queue = queue_of(world)
+    while True:
+        world.add_all()
+        await asyncio.sleep(world.settings.resync_s)
 
 
 async def _ready(world: World) -> None:
     for reflector in world.reflectors():
         await reflector.synced.wait()
     await world.leader.leading.wait()
-
-
-async def _resync(world: World) -> None:
-    while True:
-        await asyncio.sleep(world.settings.resync_s)
-        world.add_all()
 
 
 async def _shut(world: World, front: Front, tasks: list[asyncio.Task[None]]) -> None:

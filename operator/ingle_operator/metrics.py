@@ -7,7 +7,7 @@ from collections import Counter
 from aiohttp import web
 from prometheus_client import CONTENT_TYPE_LATEST, CollectorRegistry, generate_latest
 from prometheus_client import Counter as PromCounter
-from prometheus_client.core import GaugeMetricFamily, Metric
+from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, Metric
 from prometheus_client.registry import Collector
 
 from ingle_operator.world import World
@@ -42,8 +42,8 @@ class OperatorMetrics(Collector):
                 "Time the lease still lasts",
                 max(0.0, world.leader.valid_for_s()),
             ),
-            _gauge("ingle_wakes_total", "Wake calls sent", world.notes.wake_count),
-            _gauge("ingle_ledger_conflicts_total", "Ledger writes repeated", world.notes.ledger_conflicts),
+            _count("ingle_wakes", "Wake calls sent", world.notes.wake_count),
+            _count("ingle_ledger_conflicts", "Ledger writes repeated", world.notes.ledger_conflicts),
         ]
         ages = GaugeMetricFamily(
             "ingle_watch_age_seconds", "Since the server was last heard", labels=["kind"]
@@ -55,6 +55,10 @@ class OperatorMetrics(Collector):
 
 def _gauge(name: str, text: str, value: float) -> GaugeMetricFamily:
     return GaugeMetricFamily(name, text, value=value)
+
+
+def _count(name: str, text: str, value: int) -> CounterMetricFamily:
+    return CounterMetricFamily(name, text, value=value)
 
 
 def _engines(world: World) -> GaugeMetricFamily:

@@ -9,6 +9,7 @@ from typing import Any
 from ingle_core.power.trail import Trail
 from ingle_core.warmpool.facts import Failures, State
 from ingle_core.warmpool.peaks import Peaks
+from ingle_kit.objects import InferencePoolSpec
 
 
 @dataclass
@@ -18,11 +19,12 @@ class Notes:
     `wake_calls`: a wake call was sent since the engine entered Waking, and whether it was answered with success.
     `sleep_entered`: this process moved it to Sleeping; `sleep_sent`: and called its /sleep since.
     `quiet_at_s`: when a Sleeping engine was first seen drained. `peaks`, `failures`, `status_at_s`: by pool.
-    `troubles`: by pod UID or pool. `trails`: by node. `written`: UID of one of our objects to the resource version
+    `specs`: the last valid spec by pool. `troubles`: by pod UID or pool. `trails`: by node. `written`: UID of one of our objects to the resource version
     and status of our last status write. `told`: (UID, reason) to the last events' (time, message).
     """
 
     goals: dict[str, tuple[State, str]] = field(default_factory=dict)
+    specs: dict[str, InferencePoolSpec] = field(default_factory=dict)
     probed: set[str] = field(default_factory=set)
     busy_at_s: dict[str, float] = field(default_factory=dict)
     wake_calls: dict[str, bool] = field(default_factory=dict)
@@ -62,7 +64,7 @@ class Notes:
 
     def forget_pool(self, pool: str) -> None:
         """A pool is gone."""
-        for notes in (self.peaks, self.failures, self.troubles, self.status_at_s):
+        for notes in (self.specs, self.peaks, self.failures, self.troubles, self.status_at_s):
             notes.pop(pool, None)
 
     def entered(self, uid: str, state: State) -> None:

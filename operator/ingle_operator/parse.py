@@ -176,6 +176,14 @@ def engine_pod_of(obj: Object) -> EnginePod:
     )
 
 
+def engine_pod_or_none(obj: Object) -> EnginePod | None:
+    """None for a pod that is no engine of ours."""
+    try:
+        return engine_pod_of(obj)
+    except (ValueError, KeyError):
+        return None
+
+
 def _port(spec: dict[str, Any]) -> int:
     ports = spec["containers"][0].get("ports") or [{"containerPort": 8000}]
     return int(ports[0]["containerPort"])

@@ -25,10 +25,25 @@ from ingle_operator.parse import Pool
 
 BASE_MEMORY_MIB = 2048
 GRACE_S = 30
+REVISIONS_MAX = 8192
+
+_revisions: dict[int, tuple[InferencePoolSpec, dict[str, str]]] = {}  # by id of a spec that is kept alive beside it
 
 
 def revision_of(spec: InferencePoolSpec, variant: Variant) -> str:
     """Short hash of everything that a running engine cannot take over without a new process."""
+    known, revisions = _revisions.get(id(spec), (None, {}))
+    if known is not spec:
+        if len(_revisions) >= REVISIONS_MAX:
+            _revisions.clear()
+        revisions = {}
+        _revisions[id(spec)] = (spec, revisions)
+    if variant.name not in revisions:
+        revisions[variant.name] = _revision(spec, variant)
+    return revisions[variant.name]
+
+
+def _revision(spec: InferencePoolSpec, variant: Variant) -> str:
     parts = {
         "model": spec.model,
         "engine": dump(spec.engine),

@@ -2,21 +2,32 @@
 
 from __future__ import annotations
 
-import hashlib
+import logging
+import secrets
 import time
-from typing import Any
+from collections import deque
+from dataclasses import replace
+from typing import Any, TypeVar
 
-from ingle_kit.kube import KubeError, NotFound
+from pydantic import BaseModel, ValidationError
+
+from ingle_core.warmpool.facts import Failures
+from ingle_kit.kube import Conflict, KubeError, NotFound
 from ingle_kit.names import EVENT, Kind
 from ingle_kit.objects import Condition, timestamp, with_condition
 from ingle_kit.objects.reasons import Reason
-from ingle_operator.parse import Custom
+from ingle_operator.parse import Custom, Pool
 from ingle_operator.world import World
 
 MANAGER = "ingle-operator"
 EVENT_EVERY_S = 300.0
+EVENTS_MAX = 8
+TOLD_MAX = 4096
 
-_told: dict[tuple[str, str, str], float] = {}
+S = TypeVar("S", bound=BaseModel)
+Told = dict[tuple[str, str], deque[tuple[float, str]]]
+
+log = logging.getLogger(__name__)
 
 
 def reason_of(word: str) -> Reason:
@@ -28,7 +39,7 @@ def conditions_of(
     custom: Custom[Any], now_s: float, **wanted: tuple[bool | None, Reason, str]
 ) -> list[dict[str, Any]]:
     """The object's conditions with the named ones set (`accepted=(True, reason, message)`), for its status."""
-    conditions = [Condition.model_validate(c) for c in custom.status.get("conditions") or ()]
+    conditions = _readable(custom.status.get("conditions"))
     for name, (value, reason, message) in wanted.items():
         new = Condition(
             type=name.capitalize(),
@@ -42,18 +53,39 @@ def conditions_of(
     return [c.model_dump(by_alias=True, exclude_none=True) for c in conditions]
 
 
-async def write_status(world: World, kind: Kind, custom: Custom[Any], status: dict[str, Any]) -> None:
-    """Applies `status` when it differs from what the server has; an object that is gone needs none."""
-    if _same(custom.status, status):
-        return
-    world.leader.check(world.settings.lease_renew_s)
+def _readable(stored: Any) -> list[Condition]:
+    """The stored conditions that can be read; others are written anew."""
+    found = []
+    for item in stored if isinstance(stored, list) else ():
+        try:
+            found.append(Condition.model_validate(item))
+        except ValidationError:
+            continue
+    return found
+
+
+def current(world: World, custom: Custom[S]) -> Custom[S]:
+    """The object with the status that we wrote last, while the cache has not caught up with it."""
+    version, status = world.notes.written.get(custom.uid, (0, {}))
+    if version <= int(custom.raw["metadata"]["resourceVersion"]):
+        world.notes.written.pop(custom.uid, None)
+        return custom
+    return replace(custom, status=status)
+
+
+async def write_status(world: World, kind: Kind, custom: Custom[Any], status: dict[str, Any]) -> bool:
+    """Applies `status` when it differs from what the server has; whether it did. An object that is gone needs none."""
+    if _same(current(world, custom).status, status):
+        return False
     namespace, name = custom.key
     metadata = {"name": name, "uid": custom.uid} | ({"namespace": namespace} if namespace else {})
     body = {"apiVersion": kind.api_version, "kind": kind.kind, "metadata": metadata, "status": status}
     try:
-        await world.kube.apply(kind, body, manager=MANAGER, subresource="status", force=True)
-    except NotFound:
-        return
+        obj = await world.kube.apply(kind, body, manager=MANAGER, subresource="status", force=True)
+    except (NotFound, Conflict):
+        return False
+    world.notes.written[custom.uid] = (int(obj["metadata"]["resourceVersion"]), obj.get("status") or {})
+    return True
 
 
 def _same(old: dict[str, Any], new: dict[str, Any]) -> bool:
@@ -62,24 +94,45 @@ def _same(old: dict[str, Any], new: dict[str, Any]) -> bool:
     }
 
 
+def count_failure(world: World, pool: Pool, reason: Reason, message: str) -> None:
+    """One more failure in a row of this pool: its next start waits longer."""
+    old = world.notes.failures.get(pool.name, Failures())
+    world.notes.failures[pool.name] = Failures(old.count + 1, time.time())
+    world.notes.troubles[pool.name] = (reason.value, message)
+
+
 async def tell(
     world: World, kind: Kind, custom: Custom[Any], reason: Reason, message: str, warn: bool = False
 ) -> None:
-    """One event on the object; the same reason and message at most once in five minutes. Never fails the caller."""
-    key = (custom.uid, reason.value, message)
-    now_s = time.monotonic()
-    if now_s - _told.get(key, float("-inf")) < EVENT_EVERY_S:
+    """One event on the object, never more than the rate allows. Never fails the caller, but for a lost lease."""
+    if not _may_tell(world.notes.told, (custom.uid, reason.value), message, time.monotonic()):
         return
-    if len(_told) > 4096:
-        _told.clear()
-    _told[key] = now_s
+    try:
+        await world.kube.create(EVENT, _event(kind, custom, reason, message, warn))
+    except KubeError as error:
+        log.info("an event on %s is lost: %s", custom.name, error)
+
+
+def _may_tell(told: Told, key: tuple[str, str], message: str, now_s: float) -> bool:
+    """The same message once in `EVENT_EVERY_S`, and of one reason on one object at most `EVENTS_MAX` in that time."""
+    if key not in told and len(told) >= TOLD_MAX:
+        told.pop(next(iter(told)))
+    recent = told.setdefault(key, deque(maxlen=EVENTS_MAX))
+    while recent and now_s - recent[0][0] >= EVENT_EVERY_S:
+        recent.popleft()
+    if len(recent) >= EVENTS_MAX or any(text == message for _, text in recent):
+        return False
+    recent.append((now_s, message))
+    return True
+
+
+def _event(kind: Kind, custom: Custom[Any], reason: Reason, message: str, warn: bool) -> dict[str, Any]:
     namespace, name = custom.key
     stamp = timestamp(time.time())
-    digest = hashlib.sha256(f"{key}{time.time()}".encode()).hexdigest()[:12]
-    event = {
+    return {
         "apiVersion": "v1",
         "kind": "Event",
-        "metadata": {"name": f"{name[:200]}.{digest}", "namespace": namespace or "default"},
+        "metadata": {"name": f"{name[:200]}.{secrets.token_hex(6)}", "namespace": namespace or "default"},
         "involvedObject": {
             "apiVersion": kind.api_version,
             "kind": kind.kind,
@@ -95,7 +148,3 @@ async def tell(
         "lastTimestamp": stamp,
         "count": 1,
     }
-    try:
-        await world.kube.create(EVENT, event)
-    except KubeError:
-        _told.pop(key, None)

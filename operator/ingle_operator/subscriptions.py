@@ -75,6 +75,8 @@ class Subscriptions(Generic[M]):
                         self._take(name, self._decoder.decode(line))
             except (aiohttp.ClientError, TimeoutError, OSError, ValueError) as error:
                 log.info("stream of %s: %s: %s", name, type(error).__name__, error)
+            except Exception:  # a fault of ours in one message must not end what all decisions hang on
+                log.exception("stream of %s", name)
             await asyncio.sleep(RETRY_S)
 
     def _take(self, name: str, message: M) -> None:

@@ -25,6 +25,7 @@ from ingle_kit.names import (
     POWER_BUDGET,
     ROUTING_POLICY,
 )
+from ingle_kit.objects import InferencePoolSpec
 from ingle_kit.streams import Demand, GpuReading, Measurement
 from ingle_kit.watch import Reflector
 from ingle_operator import parse
@@ -126,6 +127,12 @@ class World:
     def demand_known(self) -> bool:
         """Whether every router that lives is heard; without one nobody can ask."""
         return all(self.routers.fresh(name) is not None for name in self.routers.followed())
+
+    def spec_of(self, pool: parse.Pool) -> InferencePoolSpec | None:
+        """The pool's spec; where that cannot be read, the last one that could."""
+        if pool.spec is not None:
+            self.notes.specs[pool.name] = pool.spec
+        return self.notes.specs.get(pool.name)
 
     def ledger(self, node: str) -> Ledger | None:
         return self.ledgers.read(node)

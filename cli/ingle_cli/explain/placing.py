@@ -14,7 +14,7 @@ from ingle_cli.objects import Object
 from ingle_cli.text import ago
 from ingle_core.facts import Columns, GpuNode, GpuNodeFacts, node_facts
 from ingle_core.ledger import TRANSITIONS
-from ingle_core.placement import NAMES, TEXTS, Ask, Ranking, Reason, ask_from_annotation, rank
+from ingle_core.placement import NAMES, SILENT_AFTER_S, TEXTS, Ask, Ranking, Reason, ask_from_annotation, rank
 from ingle_kit.names import ANNOTATION_PLACEMENT
 from ingle_kit.objects import timestamp_s
 
@@ -117,7 +117,8 @@ def why(ask: Ask, reason: str, room: NodeRoom) -> str:
             zones = ", ".join(f"{zone}: {max(0, mib)}" for zone, mib in room.zones) or "no zones"
             return f"asks for {ask.memory_mib.host} MiB for its sleep; left by NUMA zone: {zones} MiB"
         case Reason.AGENT_SILENT if room.silent_s is not None:
-            return f"heard {ago(room.silent_s)}, or it reports trouble: ingle explain node/NAME"
+            trouble = "; it reports trouble" if room.silent_s <= SILENT_AFTER_S else ""
+            return f"last heard {ago(room.silent_s)}{trouble}"
         case None:
             return "lacks a label that the pod's nodeSelector names" if reason == NOT_SELECTED else ""
         case known:

@@ -140,13 +140,11 @@ def _placing(story: Story) -> Shown:
     source = "seen by the scheduler" if story.by_scheduler else f"from API objects, {_OWN}"
     here = story.pod["spec"].get("nodeName")
     shown: Shown = [Text(""), title(f"{_question(story, placing)} ({source})")]
-    rows = [
-        ("→ " + one.node if one.node == (here or placing.node) else "  " + one.node, one.reason, one.why)
-        for one in placing.nodes
-    ]
-    if not rows:
+    if not placing.nodes:
         return [*shown, paragraph("There are no GPUNodes: no agent has reported from a node with GPUs yet.")]
-    shown.append(table(("  NODE", "VERDICT", "WHY"), rows, fold="WHY"))
+    taken = here or placing.node
+    rows = [("→" if one.node == taken else " ", one.node, one.reason, one.why) for one in placing.nodes]
+    shown.append(table(("", "NODE", "VERDICT", "WHY"), rows, fold="WHY"))
     if placing.left_out:
         shown.append(paragraph(f"… {plural(placing.left_out, 'node')} more"))
     return shown

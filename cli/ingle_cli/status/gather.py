@@ -23,16 +23,14 @@ CHUNK = 1000
 
 async def read_cluster(kube: CallersKube, namespace: str | None) -> tuple[Cluster, list[KubeError]]:
     """All lists, and the errors of those that could not be read. `namespace` None: all namespaces."""
-    lists = ((INFERENCE_POOL, namespace), (GPU_NODE, None), (POWER_BUDGET, None), (ROUTING_POLICY, namespace))
     errors: list[KubeError] = []
 
-    async def listed(kind: Kind, where: str | None) -> list[Object] | None:
+    async def listed(kind: Kind, where: str | None = None) -> list[Object] | None:
         try:
-            items, _ = await kube.list(kind, where, limit=CHUNK)
+            return (await kube.list(kind, where, limit=CHUNK))[0]
         except KubeError as error:
             errors.append(error)
             return None
-        return items
 
     async def lease() -> Object | None:
         try:
@@ -44,6 +42,10 @@ async def read_cluster(kube: CallersKube, namespace: str | None) -> tuple[Cluste
             return None
 
     pools, nodes, budgets, policies, held = await asyncio.gather(
-        *(listed(kind, where) for kind, where in lists), lease()
+        listed(INFERENCE_POOL, namespace),
+        listed(GPU_NODE),
+        listed(POWER_BUDGET),
+        listed(ROUTING_POLICY, namespace),
+        lease(),
     )
     return Cluster(pools, nodes, budgets, policies, held), errors

@@ -10,7 +10,7 @@ from typing import Final, TypeVar
 from rich.text import Text
 
 from ingle_cli.status.lines import BudgetLine, NodeLine, OperatorLine, PolicyLine, PoolLine, Summary
-from ingle_cli.text import Shown, age, ago, clean, paragraph, per, plural, table
+from ingle_cli.text import SILENT, Shown, age, ago, clean, paragraph, per, plural, table
 
 LINES_MAX: Final = 25
 ROWS_EACH: Final = 3
@@ -132,7 +132,7 @@ def _nodes(lines: list[NodeLine], room: int) -> Part:
             f"{x.gpus} ({x.unusable_gpus} bad)" if x.unusable_gpus else x.gpus,
             per(x.claimed_mib, x.allocatable_mib),
             per(x.charged_w, x.allotted_w, "any"),
-            f"silent {age(x.heard_s)}" if x.silent else ago(x.heard_s),
+            f"{SILENT} {age(x.heard_s)}" if x.silent else ago(x.heard_s),
             x.ready,
             x.reason,
         )

@@ -5,7 +5,7 @@ from __future__ import annotations
 import logging
 import time
 
-from ingle_core.warmpool.facts import Failures, State
+from ingle_core.warmpool.facts import State
 from ingle_core.warmpool.lifecycle import Act, EngineFacts, Limits, Step, step
 from ingle_kit.kube import Conflict, NotFound
 from ingle_kit.names import ANNOTATION_REQUEUE, GATE_AWAKE, INFERENCE_POOL, POD
@@ -14,7 +14,7 @@ from ingle_kit.objects.reasons import Reason
 from ingle_operator.parse import EnginePod, Pool
 from ingle_operator.reconcile.facts import read_facts
 from ingle_operator.reconcile.moves import LOOK_AGAIN_S, move_engine
-from ingle_operator.status import reason_of, tell
+from ingle_operator.status import count_failure, reason_of, tell
 from ingle_operator.world import World
 
 STEPS_MAX = 8
@@ -31,7 +31,7 @@ async def reconcile_engine(world: World, name: str) -> float | None:
         if pod is None or pod.deleting:
             return None
         pool = world.pools.store.get((namespace, pod.pool.partition("/")[2]))
-        spec = pool.spec if pool else None
+        spec = world.spec_of(pool) if pool else None
         if pool is None or spec is None:
             return None
         goal = (world.notes.goals.get(pod.uid) or (None,))[0]
@@ -144,13 +144,6 @@ async def _delete(world: World, pool: Pool, pod: EnginePod, taken: Step) -> floa
     await tell(world, INFERENCE_POOL, pool, reason, message, warn=taken.failed)
     world.add("pool", pool.name)
     return LOOK_AGAIN_S
-
-
-def count_failure(world: World, pool: Pool, reason: Reason, message: str) -> None:
-    """One more failure in a row of this pool: its next start waits longer."""
-    old = world.notes.failures.get(pool.name, Failures())
-    world.notes.failures[pool.name] = Failures(old.count + 1, time.time())
-    world.notes.troubles[pool.name] = (reason.value, message)
 
 
 async def _requeue_if_stuck(world: World, pod: EnginePod, facts: EngineFacts) -> float | None:

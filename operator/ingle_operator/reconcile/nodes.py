@@ -5,14 +5,15 @@ from __future__ import annotations
 import time
 from functools import partial
 
-from ingle_core.ledger import Gpu, Ledger, Op, Zone, release, set_gpus
-from ingle_kit.kube import Conflict, NotFound
-from ingle_kit.names import GPU_NODE, NODE, POD
-from ingle_kit.objects import GPUNodeStatus
-from ingle_operator.parse import seconds_of
+from ingle_core.ledger import release
+from ingle_kit.kube import Conflict, Object
+from ingle_kit.names import GPU_NODE, LABEL_POOL, NODE, POD, SCHEDULER_NAME
+from ingle_operator.parse import EnginePod, engine_pod_or_none, seconds_of
+from ingle_operator.reconcile.rebuild import rebuilt, taken_over
 from ingle_operator.world import World
 
-HOST_SHARE_FOR_SLEEPERS_PERCENT = 90
+ORPHAN_MIN_S = 1.0
+AGAIN_S = 1.0
 
 
 async def reconcile_node(world: World, name: str) -> float | None:
@@ -24,14 +25,28 @@ async def reconcile_node(world: World, name: str) -> float | None:
         if world.measurement(name) is not None:
             await _create(world, name, node.uid)
         return None
-    known = world.ledger(name)
-    if gpu_node.status.gpus and known is not None and _taken_over(known, gpu_node.status):
-        await world.write_ledger(name, partial(_taken_over, status=gpu_node.status))
+    ledger = world.ledger(name)
+    status = gpu_node.status
+    if ledger is not None and status.gpus:
+        if ledger.gpus:
+            plan = partial(taken_over, status=status)
+        else:  # a new one, or one that was lost: nobody can claim before those who run there have theirs back
+            bound = await _bound_pods(world, name)
+            plan = partial(rebuilt, status=status, pods=bound, epoch=world.leader.epoch, now_s=time.time())
+        if plan(ledger):
+            await world.write_ledger(name, plan)
     return await _release_orphans(world, name)
 
 
+async def _bound_pods(world: World, name: str) -> list[EnginePod]:
+    """Engines that the API server says run on the node now."""
+    pods, _ = await world.kube.list(
+        POD, label_selector=LABEL_POOL, field_selector=f"spec.nodeName={name},spec.schedulerName={SCHEDULER_NAME}"
+    )
+    return [pod for pod in map(engine_pod_or_none, pods) if pod is not None and pod.gpus]
+
+
 async def _create(world: World, name: str, node_uid: str) -> None:
-    world.leader.check(world.settings.lease_renew_s)
     owner = {"apiVersion": NODE.api_version, "kind": NODE.kind, "name": name, "uid": node_uid}
     body = {
         "apiVersion": GPU_NODE.api_version,
@@ -43,25 +58,6 @@ async def _create(world: World, name: str, node_uid: str) -> None:
         await world.kube.create(GPU_NODE, body)
     except Conflict:
         return
-
-
-def _taken_over(ledger: Ledger, status: GPUNodeStatus) -> list[Op]:
-    """The ledger's GPUs and zones as the agent reads them; foreign memory is not ours to give."""
-    gpus = [
-        Gpu(
-            uuid=g.uuid,
-            allocatable_mib=0
-            if g.health != "Healthy" or g.mig
-            else max(0, g.memory_mib.total - g.memory_mib.reserved - g.memory_mib.foreign),
-            floor_watts=g.watts.max or 0 if g.health == "Lost" else g.watts.min or 0,
-        )
-        for g in status.gpus
-    ]
-    zones = [
-        Zone(zone=z.zone, allocatable_mib=z.memory_mib.total * HOST_SHARE_FOR_SLEEPERS_PERCENT // 100)
-        for z in status.numa
-    ]
-    return set_gpus(ledger, gpus, zones)
 
 
 async def _release_orphans(world: World, name: str) -> float | None:
@@ -76,25 +72,29 @@ async def _release_orphans(world: World, name: str) -> float | None:
         if pod is not None and pod.node == name:
             continue
         age_s = time.time() - seconds_of(holder.at)
-        waits_for_bind = pod is not None and not pod.node
-        if (pod is None and age_s < 1.0) or (waits_for_bind and age_s < world.settings.orphan_s):
-            again_s = min(again_s or 5.0, 1.0)
-        elif await _is_orphan(world, holder.uid, holder.pool, name):
-            await world.write_ledger(name, partial(release, pod_uid=holder.uid))
+        orphan = pod is None and age_s >= ORPHAN_MIN_S or age_s >= world.settings.orphan_s
+        if orphan and not _holds_memory(world, name, holder.uid):
+            live = await _live_pod(world, holder.uid, holder.pool.partition("/")[0])
+            if live is None or _elsewhere(live, name, age_s, world.settings.orphan_s):
+                await world.write_ledger(name, partial(release, pod_uid=holder.uid))
+                continue
+        again_s = AGAIN_S
     return again_s
 
 
-async def _is_orphan(world: World, uid: str, pool: str, node: str) -> bool:
-    """True only when the API server itself has no such pod on this node now."""
-    namespace = pool.partition("/")[0]
-    pods, _ = await world.kube.list(POD, namespace, field_selector=f"spec.nodeName={node}")
-    if any(p["metadata"]["uid"] == uid for p in pods):
-        return False
-    cached = next((p for p in world.pods.store.values() if p.uid == uid), None)
-    if cached is None:
-        return True
-    try:
-        live = await world.kube.get(POD, cached.key[1], cached.key[0])
-    except NotFound:
-        return True
-    return bool(live["metadata"]["uid"] != uid or live["spec"].get("nodeName") != node)
+def _holds_memory(world: World, node: str, uid: str) -> bool:
+    """Whether the agent still sees a process of that pod: a charge falls only when the measurement has."""
+    measurement = world.measurement(node)
+    return measurement is not None and any(p.pod_uid == uid for g in measurement.gpus for p in g.processes)
+
+
+async def _live_pod(world: World, uid: str, namespace: str) -> Object | None:
+    """The pod as the API server has it now."""
+    pods, _ = await world.kube.list(POD, namespace, field_selector=f"spec.schedulerName={SCHEDULER_NAME}")
+    return next((pod for pod in pods if pod["metadata"]["uid"] == uid), None)
+
+
+def _elsewhere(live: Object, node: str, age_s: float, orphan_s: float) -> bool:
+    """Bound to another node, or not bound although its claim is old enough: the Binding never came."""
+    bound = live["spec"].get("nodeName", "")
+    return bool(bound != node) if bound else age_s >= orphan_s

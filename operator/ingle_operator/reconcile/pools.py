@@ -2,45 +2,63 @@
 
 from __future__ import annotations
 
+import hashlib
 import time
 
 from ingle_core.warmpool.facts import Demand, Engine, Failures, PoolWish, State
 from ingle_core.warmpool.plan import plan
-from ingle_kit.kube import Conflict, Invalid
+from ingle_kit.kube import Conflict, Forbidden, Invalid
 from ingle_kit.names import INFERENCE_POOL, POD
-from ingle_kit.objects import InferencePoolSpec, Variant
+from ingle_kit.objects import GpuStatus, InferencePoolSpec, Variant
 from ingle_kit.objects.reasons import Reason
 from ingle_operator.parse import EnginePod, Pool, seconds_of
 from ingle_operator.reconcile.poolstatus import View, pool_status
 from ingle_operator.render import engine_pod, revision_of
-from ingle_operator.status import tell, write_status
+from ingle_operator.status import count_failure, current, tell, write_status
 from ingle_operator.world import World
 
 TICK_S = 0.5
+STATUS_EVERY_S = 0.5
 
 
 async def reconcile_pool(world: World, name: str) -> float | None:
-    """Reads, plans, sets goals, starts engines, writes the status. Returns when to look again."""
+    """Reads, plans, sets goals, starts engines. Returns when to look again; the status is a key of its own."""
     namespace, _, short = name.partition("/")
     pool = world.pools.store.get((namespace, short))
     if pool is None:
-        world.notes.loads.pop(name, None)
-        world.notes.failures.pop(name, None)
+        world.notes.forget_pool(name)
         return None
-    if pool.spec is None:
-        await write_status(world, INFERENCE_POOL, pool, pool_status(world, pool, None))
+    spec = world.spec_of(pool)
+    if spec is None:
+        world.add("status", name)
         return world.settings.resync_s
-    view = look(world, pool, pool.spec, time.time())
-    for engine in view.engines:
-        goal = view.plan.goals.get(engine.uid)
-        if world.notes.goals.get(engine.uid) != goal:
-            _set_goal(world, engine.uid, goal)
-            pod = next(p for p in view.pods if p.uid == engine.uid)
+    view = look(world, pool, spec, time.time())
+    for pod in view.pods:
+        goal = view.plan.goals.get(pod.uid)
+        if world.notes.goals.get(pod.uid) != goal:
+            _set_goal(world, pod.uid, goal)
             world.add("engine", "/".join(pod.key))
+    world.add("status", name)  # after the engines: a wake comes first
     await _start(world, view)
-    await write_status(world, INFERENCE_POOL, pool, pool_status(world, pool, view))
     settled = not view.demand.waiting and all(e.state is State.ASLEEP for e in view.engines)
     return world.settings.resync_s if settled and not view.plan.retry_in_s else TICK_S
+
+
+async def reconcile_pool_status(world: World, name: str) -> float | None:
+    """Writes the pool's status, at most every `STATUS_EVERY_S`."""
+    namespace, _, short = name.partition("/")
+    pool = world.pools.store.get((namespace, short))
+    if pool is None:
+        return None
+    wait_s = world.notes.status_at_s.get(name, float("-inf")) + STATUS_EVERY_S - time.monotonic()
+    if wait_s > 0:
+        return wait_s
+    pool = current(world, pool)
+    spec = pool.spec
+    view = None if spec is None else look(world, pool, spec, time.time())
+    if await write_status(world, INFERENCE_POOL, pool, pool_status(world, pool, view)):
+        world.notes.status_at_s[name] = time.monotonic()
+    return None
 
 
 def _set_goal(world: World, uid: str, goal: tuple[State, str] | None) -> None:
@@ -55,7 +73,7 @@ def look(world: World, pool: Pool, spec: InferencePoolSpec, now_s: float) -> Vie
     variant = choose_variant(world, spec)
     pods = tuple(p for p in world.pods.store.values() if p.pool == pool.name)
     engines = tuple(engine_of(world, pod) for pod in pods)
-    demand = demand_of(world, pool.name, float(spec.warm.idle_seconds), now_s)
+    demand = demand_of(world, pool.name, spec, now_s)
     wish = PoolWish(
         min_awake=spec.replicas.min,
         max_awake=spec.replicas.max,
@@ -65,9 +83,10 @@ def look(world: World, pool: Pool, spec: InferencePoolSpec, now_s: float) -> Vie
         revision=revision_of(spec, variant),
         variant=variant.name,
         fixed=spec.replicas.fixed,
+        also=frozenset(revision_of(spec, v) for v in spec.variants),
     )
     failures = world.notes.failures.get(pool.name, Failures())
-    fits = fits_somewhere(world, variant)
+    fits = fits_somewhere(world, spec, variant)
     return View(
         pool, spec, variant, pods, engines, demand, plan(wish, engines, demand, failures, now_s), fits
     )
@@ -75,21 +94,25 @@ def look(world: World, pool: Pool, spec: InferencePoolSpec, now_s: float) -> Vie
 
 def choose_variant(world: World, spec: InferencePoolSpec) -> Variant:
     """The first variant that some GPU of the cluster could hold when empty; the first where none can."""
-    return next((v for v in spec.variants if fits_somewhere(world, v)), spec.variants[0])
+    return next((v for v in spec.variants if fits_somewhere(world, spec, v)), spec.variants[0])
 
 
-def fits_somewhere(world: World, variant: Variant) -> bool:
-    """Whether one node has enough GPUs of a wanted product and size, whoever uses them now."""
-    for node in world.gpu_nodes.store.values():
-        fitting = [
-            g
-            for g in node.status.gpus
-            if (not variant.gpu_products or g.product in variant.gpu_products)
-            and g.memory_mib.total - g.memory_mib.reserved >= variant.memory_mib.awake
-        ]
-        if len(fitting) >= variant.gpus:
+def fits_somewhere(world: World, spec: InferencePoolSpec, variant: Variant) -> bool:
+    """Whether one node of the selected has enough healthy GPUs of a wanted product and size, whoever uses them now."""
+    for key, gpu_node in world.gpu_nodes.store.items():
+        node = world.nodes.store.get(key)
+        if node is None or not spec.placement.node_selector.items() <= node.labels.items():
+            continue
+        if sum(_fits(gpu, variant) for gpu in gpu_node.status.gpus) >= variant.gpus:
             return True
     return False
+
+
+def _fits(gpu: GpuStatus, variant: Variant) -> bool:
+    room_mib = gpu.memory_mib.total - gpu.memory_mib.reserved
+    product_fits = not variant.gpu_products or gpu.product in variant.gpu_products
+    usable = gpu.health == "Healthy" and not gpu.mig
+    return product_fits and usable and room_mib >= variant.memory_mib.awake
 
 
 def engine_of(world: World, pod: EnginePod) -> Engine:
@@ -111,17 +134,19 @@ def engine_of(world: World, pod: EnginePod) -> Engine:
     return Engine(pod.uid, state, since_s, pod.revision, pod.variant, in_flight, busy_at_s)
 
 
-def demand_of(world: World, pool: str, idle_s: float, now_s: float) -> Demand:
-    """Sum over the routers, and the most load of the last `idle_s`."""
+def demand_of(world: World, pool: str, spec: InferencePoolSpec, now_s: float) -> Demand:
+    """Sum over the routers, and the most load of the last `idle_seconds`.
+
+    What is not known counts as much load, so that nothing sleeps for it: a router that is not heard, or the time
+    before this process heard them.
+    """
+    idle_s = float(spec.warm.idle_seconds)
     mine = [p for d in world.demands() for p in d.pools if p.pool == pool]
     waiting, in_flight = sum(p.waiting for p in mine), sum(p.in_flight for p in mine)
-    peak = waiting + in_flight
-    before = 0
-    for at_s, load in world.notes.loads.get(pool, ()):
-        if at_s >= now_s - idle_s:
-            peak = max(peak, load, before)
-        before = load
-    peak = max(peak, before if peak else 0)
+    if not world.demand_known() or (world.routers.followed() and now_s - world.started_at_s < idle_s):
+        return Demand(waiting, in_flight, spec.replicas.max * spec.scaling.concurrency)
+    peaks = world.notes.peaks.get(pool)
+    peak = max(waiting + in_flight, peaks.over(idle_s, now_s) if peaks else 0)
     if any(now_s - p.last_arrival_at_s < idle_s for p in mine if p.last_arrival_at_s):
         peak = max(peak, 1)
     return Demand(waiting, in_flight, peak)
@@ -129,22 +154,25 @@ def demand_of(world: World, pool: str, idle_s: float, now_s: float) -> Demand:
 
 async def _start(world: World, view: View) -> None:
     """Creates the missing pods. Names are numbered, so that a repeated creation finds the first one."""
-    if not view.plan.start or any(p.deleting for p in view.pods):
-        return
-    if world.gpu_nodes.store and not view.fits_somewhere:
+    if not view.plan.start or (world.gpu_nodes.store and not view.fits_somewhere):
         return
     taken = {p.key[1] for p in view.pods}
-    revision = revision_of(view.spec, view.variant)
-    names = (f"{view.pool.key[1][:45]}-{revision[:5]}-{n}" for n in range(len(taken) + view.plan.start))
+    names = (pod_name(view, number) for number in range(len(taken) + view.plan.start))
     for name in [n for n in names if n not in taken][: view.plan.start]:
-        world.leader.check(world.settings.lease_renew_s)
         try:
             await world.kube.create(POD, engine_pod(view.pool, view.spec, view.variant, name))
         except Conflict:
             continue
-        except Invalid as error:
-            await tell(world, INFERENCE_POOL, view.pool, Reason.INVALID_SPEC, error.message, warn=True)
+        except (Invalid, Forbidden) as error:
+            reason = Reason.INVALID_SPEC
+            count_failure(world, view.pool, reason, f"the API server refuses the pod: {error.message}")
+            await tell(world, INFERENCE_POOL, view.pool, reason, error.message, warn=True)
             return
-        await tell(
-            world, INFERENCE_POOL, view.pool, Reason.STARTED, f"engine {name}: {view.plan.start_reason}"
-        )
+        text = f"engine {name}: {view.plan.start_reason}"
+        await tell(world, INFERENCE_POOL, view.pool, Reason.STARTED, text)
+
+
+def pod_name(view: View, number: int) -> str:
+    """Two pools never share a name, nor do a pool and its namesake from before."""
+    of = f"{view.pool.uid} {revision_of(view.spec, view.variant)}"
+    return f"{view.pool.key[1][:45]}-{hashlib.sha256(of.encode()).hexdigest()[:6]}-{number}"

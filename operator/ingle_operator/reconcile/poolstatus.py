@@ -116,6 +116,9 @@ def _accepted(world: World, view: View) -> Verdict:
     if older is not None:
         text = f"pool {older.name} is older and has the model name; use {view.pool.key[0]}/{view.spec.model} or rename"
         return True, Reason.MODEL_CONFLICTED, text
+    missing = _fits_nowhere(world, view)
+    if missing:
+        return False, Reason.VARIANT_FITS_NO_GPU, missing
     return True, Reason.ACCEPTED, ""
 
 
@@ -148,10 +151,12 @@ def _fits_nowhere(world: World, view: View) -> str:
         return ""
     largest = max(g.memory_mib.total - g.memory_mib.reserved for g in from_nodes)
     variant = view.variant
+    selector = view.spec.placement.node_selector
+    where = f" with labels {selector}" if selector else ""
     return (
         f"variant {variant.name} needs {variant.gpus} x {variant.memory_mib.awake} MiB"
-        f" on {', '.join(variant.gpu_products) or 'any GPU'}; the largest GPU here has {largest} MiB:"
-        " lower memoryMiB.awake, use more GPUs or other gpuProducts"
+        f" on {', '.join(variant.gpu_products) or 'any GPU'} of one node{where}; the largest GPU here has {largest} MiB:"
+        " lower memoryMiB.awake, use more GPUs, other gpuProducts or another placement.nodeSelector"
     )
 
 

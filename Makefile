@@ -1,0 +1,60 @@
+# What a person types. `make` alone lists the targets.
+PYTHON ?= python3
+VENV := .venv
+BIN := $(VENV)/bin
+STARTED := $(shell date +%s.%N)
+export INGLE_DATA ?= ../shared/data
+
+.DEFAULT_GOAL := help
+.PHONY: help install controlplane demo test lint types layers generated unit e2e bench lock clean
+
+help: ## this list
+	@grep -hE '^[a-z]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:[^#]*## /\t/' | expand -t 14
+
+install: $(VENV)/.installed ## virtual environment with every pinned dependency
+
+$(VENV)/.installed: requirements.lock pyproject.toml
+	$(PYTHON) -m venv $(VENV)
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check --require-hashes -r requirements.lock
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check --no-deps --no-build-isolation -e .
+	@touch $@
+
+controlplane: install ## build etcd, Kubernetes and the GPU stand-in, once
+	$(BIN)/python -m ingle_lab.controlplane build
+	$(BIN)/python -m ingle_lab.gpu build >/dev/null
+
+demo: controlplane ## the main job, live; ONCE=1 ends by itself, TRACE=FILE replays arrivals
+	INGLE_DEMO_STARTED_AT=$(STARTED) $(BIN)/python -m ingle_lab.demo $(if $(ONCE),--once) $(if $(TRACE),--trace $(TRACE))
+
+test: lint types layers generated unit e2e ## everything CI checks
+
+lint: install ## style
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+
+types: install ## mypy, strict
+	$(BIN)/mypy
+
+layers: install ## who may import whom
+	$(BIN)/lint-imports --no-cache
+
+generated: install ## crds/, docs/reasons.md and docs/benchmarks.md are what the code says
+	$(BIN)/python -m ingle_kit.objects.crd --check
+	$(BIN)/python -m ingle_kit.objects.reasons --check
+	$(BIN)/python -m bench.report --check
+
+unit: controlplane ## unit and component tests, with the real API server
+	$(BIN)/python -m pytest tests
+
+e2e: controlplane ## the whole lab, by user story
+	$(BIN)/python -m pytest e2e
+
+bench: controlplane ## NAME=filter | demo: measure, write bench/results/NAME.json and docs/benchmarks.md
+	$(BIN)/python -m bench.run $(NAME)
+
+lock: install ## pin dependencies anew
+	$(BIN)/uv pip compile pyproject.toml --group dev --all-extras --generate-hashes --no-emit-index-url --no-header \
+	  --python-version 3.11 --quiet --upgrade -o requirements.lock
+
+clean: ## remove the environment and the lab's state (not what was built)
+	rm -rf $(VENV) .lab .mypy_cache .ruff_cache .pytest_cache .hypothesis

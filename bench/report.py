@@ -1,0 +1,55 @@
+"""Makes `docs/benchmarks.md` from `bench/results/*.json`; `--check` fails where the two differ."""
+
+from __future__ import annotations
+
+import json
+import sys
+from pathlib import Path
+from typing import Any
+
+ROOT = Path(__file__).parents[1]
+PAGE = ROOT / "docs" / "benchmarks.md"
+HEAD = """# Benchmarks
+
+Made by `python -m bench.report` from `bench/results/`; do not edit. GPUs, nodes and engines are simulated wherever a
+figure comes from the lab; the control plane, Envoy and all of Ingle are real.
+"""
+
+
+def text() -> str:
+    """The page: a table for each result file."""
+    parts = [HEAD]
+    for path in sorted((ROOT / "bench" / "results").glob("*.json")):
+        result = json.loads(path.read_text())
+        parts.append(
+            f"\n## {path.stem}\n\n`{result['command']}` on {result['machine']}, commit {result['commit']}.\n"
+        )
+        parts.append("\n| what | value | target | met | baseline |\n|---|---|---|---|---|\n")
+        parts += [_line(row) for row in result["rows"]]
+    return "".join(parts)
+
+
+def _line(row: dict[str, Any]) -> str:
+    met = {True: "yes", False: "**no**", None: ""}[row["met"]]
+    baseline = "" if row["baseline"] is None else f"{row['baseline']}: {_number(row['baseline_value'])}"
+    target = "" if row["target"] is None else str(row["target"])
+    return f"| {row['name']} | {_number(row['value'])} {row['unit']} | {target} | {met} | {baseline} |\n"
+
+
+def _number(value: Any) -> str:
+    return f"{value:g}" if isinstance(value, float) else str(value)
+
+
+def write() -> None:
+    PAGE.write_text(text())
+
+
+def main() -> None:
+    if "--check" not in sys.argv[1:]:
+        write()
+    elif not PAGE.exists() or PAGE.read_text() != text():
+        sys.exit("docs/benchmarks.md differs from bench/results/: run python -m bench.report")
+
+
+if __name__ == "__main__":
+    main()
