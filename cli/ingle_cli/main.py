@@ -75,7 +75,8 @@ def status(
         where = None if everywhere else kube.namespace
         cluster, errors = await read_cluster(kube, where)
         missing = failure(errors, kube.server) if errors else None
-        if missing and not any((cluster.pools, cluster.nodes, cluster.budgets, cluster.policies)):
+        parts = (cluster.pools, cluster.nodes, cluster.budgets, cluster.policies, cluster.lease)
+        if missing and all(part is None for part in parts):
             raise missing
         summary = summarise(cluster, namespace=where, now_s=time.time())
         if output is Output.JSON:

@@ -7,7 +7,7 @@ import sys
 from collections.abc import Sequence
 from typing import IO, Final, Literal
 
-from rich.console import Console, RenderableType
+from rich.console import Console, Group, RenderableType
 from rich.padding import Padding
 from rich.table import Table
 from rich.text import Text
@@ -78,12 +78,12 @@ def plural(count: int, one: str, many: str = "") -> str:
 def table(
     heads: Sequence[str], rows: Sequence[Sequence[object]], *, right: Sequence[str] = (), fold: str = ""
 ) -> Table:
-    """Columns with two spaces between. The first column and those of long words may be cut with `…`; the one
-    named `fold` is wrapped onto more lines instead."""
+    """Columns with two spaces between. Where there is no room the first and the last are cut with `…`; the
+    one named `fold` is wrapped onto more lines instead."""
     made = Table(box=None, pad_edge=False, padding=(0, 2, 0, 0), header_style="bold")
     for place, head in enumerate(heads):
         justify: Justify = "right" if head in right else "left"
-        may_shrink = place == 0 or head == fold
+        may_shrink = place in (0, len(heads) - 1) or head == fold
         made.add_column(
             head,
             justify=justify,
@@ -108,5 +108,5 @@ def rendered(shown: Shown, to: Console) -> str:
     """What `to` would print, without spaces at the ends of lines."""
     with to.capture() as captured:
         for part in shown:
-            to.print(part)
+            to.print(Group(part))  # a bare Text would lose that it must not wrap
     return "".join(f"{line.rstrip()}\n" for line in captured.get().splitlines())

@@ -4,22 +4,21 @@ from __future__ import annotations
 
 import asyncio
 import json
-import os
-import subprocess
-import sys
 from collections.abc import Callable, Coroutine, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any, TypeVar
 
 import pytest
+from typer.testing import CliRunner
 
+from ingle_cli.main import app
 from ingle_kit import names
 from ingle_kit.kube import Kube, KubeError, Object
 from ingle_kit.names import Kind
 from ingle_lab.controlplane import ControlPlane
-from ingle_lab.controlplane.testing import running_control_plane
+from ingle_lab.controlplane.testing import FAST, running_control_plane
 from ingle_lab.stack.objects import apply_files
 
 T = TypeVar("T")
@@ -61,18 +60,13 @@ class Cluster:
         self.plane, self.run = plane, run
         self.kube = Kube.connect(user_agent="test", kubeconfig=str(plane.kubeconfig))
 
-    def ingle(self, *words: str, kubeconfig: Path | None = None, **env: str) -> Said:
-        """The command in a process of its own, at 100 columns without a terminal."""
-        base = {"PATH": os.environ["PATH"], "KUBECONFIG": str(kubeconfig or self.plane.kubeconfig)}
-        done = subprocess.run(
-            [sys.executable, "-m", "ingle_cli.main", *words],
-            env=base | env,
-            capture_output=True,
-            text=True,
-            timeout=30,
-            check=False,
-        )
-        return Said(done.returncode, done.stdout, done.stderr)
+    def ingle(self, *words: str, kubeconfig: Path | None = None) -> Said:
+        """The command within this process, at 100 columns without a terminal."""
+        env = {"KUBECONFIG": str(kubeconfig or self.plane.kubeconfig), "COLUMNS": "100"}
+        done = CliRunner().invoke(app, words, env=env)
+        if done.exception is not None and not isinstance(done.exception, SystemExit):
+            raise done.exception
+        return Said(done.exit_code, done.stdout, done.stderr)
 
     def pool(self, name: str, namespace: str = "chat", **status: Any) -> Object:
         memory = {"awake": 40000, "asleep": 2000, "host": 0}
@@ -104,7 +98,7 @@ class Cluster:
         )
         held = [{"podUID": uid, "memoryMiB": held_mib, "watts": w} for uid, held_mib, w in claims]
         holders = [
-            {"uid": uid, "pool": "chat/small", "state": "Awake", "epoch": 1, "at": stamp(60)}
+            {"uid": uid, "pool": "chat/small", "state": "Awake", "epoch": 1, "at": stamp(3 * 86400)}
             for uid, _, _ in claims
         ]
         gpu = {"uuid": f"GPU-{name}", "allocatableMiB": mib, "floorWatts": 100, "claims": held}
@@ -177,7 +171,8 @@ async def _until_served(kube: Kube, kind: Kind) -> None:
 
 @pytest.fixture(scope="session")
 def plane() -> Iterator[ControlPlane]:
-    with running_control_plane() as started:
+    patient = replace(FAST, node_monitor_grace_s=3600.0)  # nobody renews the leases of these nodes
+    with running_control_plane(patient) as started:
         yield started
 
 

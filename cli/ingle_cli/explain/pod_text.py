@@ -168,5 +168,5 @@ def _question(story: Story, placing: Placing) -> str:
 def _reasons(story: Story) -> list[str]:
     verdicts = [one.reason for one in story.placing.nodes] if story.placing else []
     engine = story.engine or {}
-    silent = {"Fits", "Outranked"}
+    silent = {"Fits", "Outranked", "AwaitingPlacement"}  # this very answer says more
     return [name for name in (engine.get("reason") or "", *verdicts) if name and name not in silent]

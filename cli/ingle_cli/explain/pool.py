@@ -43,7 +43,7 @@ def _head(pool: Object) -> Shown:
     replicas, warm = spec.get("replicas") or {}, spec.get("warm") or {}
     ready = verdict(pool, "Ready")
     text = {"True": "as it should be", "False": "not ready"}.get(ready.status, NOT_SEEN_TEXT)
-    counts = f"{line.awake} awake of {line.wanted} wanted, {line.asleep} asleep, {line.starting} starting"
+    counts = f"{line.awake} awake ({line.wanted} wanted), {line.asleep} asleep, {line.starting} starting"
     bounds = f"awake between {replicas.get('min', 0)} and {replicas.get('max', 1)}"
     if replicas.get("fixed") is not None:
         bounds = f"fixed at {replicas['fixed']} awake"

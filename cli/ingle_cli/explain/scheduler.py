@@ -1,11 +1,12 @@
 """Asks the scheduler's extender about a pod, where the caller can reach it.
 
-First through the API server, which needs the right to `pods/proxy`; then straight at the pod's address, which only
-a machine inside the cluster's network reaches.
+Through the API server, which needs the right to `pods/proxy`, and at the same time straight at the pod's address,
+which only a machine inside the cluster's network reaches: the first answer counts.
 """
 
 from __future__ import annotations
 
+import asyncio
 from typing import Any, Final
 
 import aiohttp
@@ -41,14 +42,29 @@ async def ask_scheduler(kube: CallersKube, pod: Object) -> dict[str, Any] | None
 async def _ask_one(kube: CallersKube, scheduler: Object, pod: Object) -> dict[str, Any] | None:
     metadata = pod["metadata"]
     question = f"/explain/{metadata['namespace']}/{metadata['name']}"
-    place = f"{POD.path(SYSTEM_NAMESPACE, scheduler['metadata']['name'])}:{PORT_EXTENDER}/proxy"
+    address = scheduler["status"].get("podIP", "")
+    ways = [asyncio.ensure_future(_proxied(kube, scheduler["metadata"]["name"], question))]
+    if address:
+        url = f"http://{_bracketed(address)}:{PORT_EXTENDER}{question}"
+        ways.append(asyncio.ensure_future(_direct(url)))
     try:
-        answer: Any = await kube.request("GET", place + question, timeout_s=PROXY_TIMEOUT_S)
+        for way in asyncio.as_completed(ways):
+            answer = await way
+            # Anybody may answer at an address outside the cluster's network: only one about this very pod counts.
+            if isinstance(answer, dict) and answer.get("uid") == metadata["uid"]:
+                return answer
+        return None
+    finally:
+        for task in ways:
+            task.cancel()
+
+
+async def _proxied(kube: CallersKube, scheduler: str, question: str) -> Any:
+    place = f"{POD.path(SYSTEM_NAMESPACE, scheduler)}:{PORT_EXTENDER}/proxy"
+    try:
+        return await kube.request("GET", place + question, timeout_s=PROXY_TIMEOUT_S)
     except KubeError:
-        address = scheduler["status"].get("podIP", "")
-        answer = await _direct(f"http://{_bracketed(address)}:{PORT_EXTENDER}{question}") if address else None
-    # Anybody may answer at an address outside the cluster's network: only an answer about this very pod counts.
-    return answer if isinstance(answer, dict) and answer.get("uid") == metadata["uid"] else None
+        return None
 
 
 async def _direct(url: str) -> Any:

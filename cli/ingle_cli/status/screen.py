@@ -92,7 +92,7 @@ def _cut(
 
 def _operator(operator: OperatorLine) -> Text:
     if operator.leader is None:
-        text = "Operator: nobody leads; nothing is woken, put to sleep or written until one runs."
+        text = "Operator: nobody leads; nothing is started, woken or put to sleep."
     elif not operator.held:
         text = f"Operator: {operator.leader} let its lease run out, last renewed {ago(operator.renewed_s)}."
     else:
@@ -132,7 +132,7 @@ def _nodes(lines: list[NodeLine], room: int) -> Part:
             f"{x.gpus} ({x.unusable_gpus} bad)" if x.unusable_gpus else x.gpus,
             per(x.claimed_mib, x.allocatable_mib),
             per(x.charged_w, x.allotted_w, "any"),
-            f"{SILENT} {age(x.heard_s)}" if x.silent else ago(x.heard_s),
+            _heard(x),
             x.ready,
             x.reason,
         )
@@ -142,6 +142,12 @@ def _nodes(lines: list[NodeLine], room: int) -> Part:
     empty = "No GPUNodes: no agent has reported from a node with GPUs yet."
     messages = ["; ".join(part for part in (x.product, x.message) if part) for x in kept]
     return Part(heads, heads[1:4], rows, messages, left_out, empty)
+
+
+def _heard(line: NodeLine) -> str:
+    if line.heard_s is None:
+        return f"{SILENT} always"
+    return f"{SILENT} {age(line.heard_s)}" if line.silent else ago(line.heard_s)
 
 
 def _budgets(lines: list[BudgetLine], room: int) -> Part:
