@@ -9,7 +9,7 @@ export INGLE_DATA ?= ../shared/data
 .PHONY: help install controlplane demo test lint types layers generated unit e2e bench lock clean
 
 help: ## this list
-	@grep -hE '^[a-z]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:[^#]*## /\t/' | expand -t 14
+	@grep -hE '^[a-z0-9]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:[^#]*## /\t/' | expand -t 14
 
 install: $(VENV)/.installed ## virtual environment with every pinned dependency
 

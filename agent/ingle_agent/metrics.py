@@ -57,9 +57,11 @@ class AgentCollector(Collector):
         self._watch_age_s, self._status_writes = watch_age_s, status_writes
 
     def collect(self) -> Iterable[Metric]:
-        yield _gauge(
-            "ingle_agent_watch_age_seconds", "Since the API server was last heard.", self._watch_age_s()
+        age = GaugeMetricFamily(
+            "ingle_watch_age_seconds", "Since the API server was last heard.", labels=("kind",)
         )
+        age.add_metric(("gpunodes",), self._watch_age_s())
+        yield age
         yield _gauge(
             "ingle_agent_reading_age_seconds", "Since the GPUs were read.", self._hub.reading_age_s()
         )

@@ -30,6 +30,9 @@ class Settings(BaseSettings):
     )
     scheduler_kubeconfig: str = Field("", description="For scheduler-config: kubeconfig of kube-scheduler.")
     scheduler_leader_elect: bool = Field(True, description="For scheduler-config: several schedulers run.")
+    scheduler_lease_s: float = Field(
+        15.0, ge=3, description="For scheduler-config: how long a scheduler that ended keeps its Lease."
+    )
     scheduler_backoff_max_s: int = Field(3, ge=1, description="For scheduler-config: longest pod backoff.")
 
     @property

@@ -21,7 +21,7 @@ JSON_PATCH = "application/json-patch+json"
 STRATEGIC_PATCH = "application/strategic-merge-patch+json"
 MERGE_PATCH = "application/merge-patch+json"
 APPLY_PATCH = "application/apply-patch+yaml"
-CONNECTIONS_MAX = 32
+CONNECTIONS_MAX = 64
 LINE_BYTES_MAX = 16 * 1024 * 1024
 
 
@@ -119,7 +119,7 @@ class Kube:
                 self._access = await load_access(self._kubeconfig)
             if self._session is None:
                 self._session = aiohttp.ClientSession(
-                    connector=aiohttp.TCPConnector(ssl=self._access.tls or False, limit=0),
+                    connector=aiohttp.TCPConnector(ssl=self._access.tls or False, limit=CONNECTIONS_MAX),
                     headers={"User-Agent": self._user_agent, "Accept": "application/json"},
                     read_bufsize=LINE_BYTES_MAX,
                 )

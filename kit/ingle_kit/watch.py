@@ -69,6 +69,7 @@ class Reflector(Generic[T]):
         backoff_s = BACKOFF_MIN_S
         version = ""
         while True:
+            started_s = time.monotonic()
             try:
                 if not version:
                     version = await self._list()
@@ -77,7 +78,6 @@ class Reflector(Generic[T]):
                 ):
                     self._heard_s = time.monotonic()
                     version = obj["metadata"]["resourceVersion"]
-                    backoff_s = BACKOFF_MIN_S
                     self._take(kind, obj)
             except Gone:
                 version = ""
@@ -85,8 +85,11 @@ class Reflector(Generic[T]):
                 log.warning("watch of %s: %s; again in %.1f s", self._kind.plural, error, backoff_s)
                 if error.status:
                     version = ""
-                await asyncio.sleep(backoff_s)
-                backoff_s = min(BACKOFF_MAX_S, backoff_s * 2)
+            if time.monotonic() - started_s > BACKOFF_MAX_S:
+                backoff_s = BACKOFF_MIN_S
+                continue
+            await asyncio.sleep(backoff_s)
+            backoff_s = min(BACKOFF_MAX_S, backoff_s * 2)
 
     async def _list(self) -> str:
         items, version = await self._kube.list(self._kind, self._namespace, **self._selectors)
@@ -110,7 +113,7 @@ class Reflector(Generic[T]):
         key = key_of(obj)
         try:
             new = self._decode(obj)
-        except (ValueError, KeyError, TypeError) as error:
+        except (ValueError, LookupError, TypeError, AttributeError) as error:
             log.warning("%s %s/%s cannot be read: %s", self._kind.kind, *key, error)
             self._drop(key)
             return

@@ -14,8 +14,10 @@ class FencedKube(Kube):
     `limit_s` is the write's own time limit, so no write of ours can arrive after another leader's first.
     """
 
-    def __init__(self, *, fence: Callable[[float], None], write_limit_s: float) -> None:
-        super().__init__(user_agent="ingle-operator", kubeconfig=None, timeout_s=10.0)
+    def __init__(
+        self, *, fence: Callable[[float], None], write_limit_s: float, kubeconfig: str | None = None
+    ) -> None:
+        super().__init__(user_agent="ingle-operator", kubeconfig=kubeconfig, timeout_s=10.0)
         self._fence, self._write_limit_s = fence, write_limit_s
 
     async def request(

@@ -95,6 +95,8 @@ class Leader:
         except NotFound:
             await self._write("POST", self._body({}, transitions=1), sent_s)
             return
+        if self._clock() - sent_s > self._times.call_s:
+            return  # we were stopped meanwhile: what was read is too old to be answered
         spec = lease["spec"]
         if spec.get("holderIdentity") == self._identity and self.leading.is_set():
             await self._write("PUT", self._renewed(lease, int(spec.get("leaseTransitions", 0))), sent_s)

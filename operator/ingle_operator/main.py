@@ -25,6 +25,7 @@ LEASE_NAME = "ingle-operator"
 
 log = logging.getLogger("ingle_operator")
 
+
 async def run(settings: OperatorSettings) -> int:
     """Exit code: 0 after a signal, 1 when the lease was lost or a part ended by itself."""
     stop = asyncio.Event()

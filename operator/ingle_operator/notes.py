@@ -16,16 +16,18 @@ from ingle_kit.objects import InferencePoolSpec
 class Notes:
     """Keys are pod UIDs unless said otherwise.
 
-    `wake_calls`: a wake call was sent since the engine entered Waking, and whether it was answered with success.
-    `sleep_entered`: this process moved it to Sleeping; `sleep_sent`: and called its /sleep since.
-    `quiet_at_s`: when a Sleeping engine was first seen drained. `peaks`, `failures`, `status_at_s`: by pool.
-    `specs`: the last valid spec by pool. `troubles`: by pod UID or pool. `trails`: by node. `written`: UID of one of our objects to the resource version
-    and status of our last status write. `told`: (UID, reason) to the last events' (time, message).
+    `specs`: the last valid spec, by pool. `counted`: the engine's failure is counted. `wake_calls`: a wake call was
+    sent since it entered Waking, and whether it was answered with success. `sleep_entered`: this process moved it to
+    Sleeping; `sleep_sent`: and has called its /sleep since. `quiet_at_s`: when a Sleeping engine was first seen
+    drained. `peaks`, `failures`, `status_at_s`: by pool. `troubles`: by pod UID or pool. `trails`: by node.
+    `written`: UID of one of our objects to the resource version and status of our last status write. `told`: (UID,
+    reason) to its last events (time, message).
     """
 
     goals: dict[str, tuple[State, str]] = field(default_factory=dict)
     specs: dict[str, InferencePoolSpec] = field(default_factory=dict)
     probed: set[str] = field(default_factory=set)
+    counted: set[str] = field(default_factory=set)
     busy_at_s: dict[str, float] = field(default_factory=dict)
     wake_calls: dict[str, bool] = field(default_factory=dict)
     sleep_entered: set[str] = field(default_factory=set)
@@ -47,7 +49,7 @@ class Notes:
 
     def forget(self, uid: str) -> None:
         """An engine is gone."""
-        for known in (self.probed, self.sleep_entered, self.sleep_sent):
+        for known in (self.probed, self.counted, self.sleep_entered, self.sleep_sent):
             known.discard(uid)
         for notes in (
             self.goals,

@@ -27,7 +27,9 @@ BASE_MEMORY_MIB = 2048
 GRACE_S = 30
 REVISIONS_MAX = 8192
 
-_revisions: dict[int, tuple[InferencePoolSpec, dict[str, str]]] = {}  # by id of a spec that is kept alive beside it
+_revisions: dict[
+    int, tuple[InferencePoolSpec, dict[str, str]]
+] = {}  # by id of a spec that is kept alive beside it
 
 
 def revision_of(spec: InferencePoolSpec, variant: Variant) -> str:

@@ -46,9 +46,16 @@ ALL = "all"
 class World:
     """Wiring happens in `main`; reconcilers get the world and a key."""
 
-    def __init__(self, settings: OperatorSettings, leader: Leader, session: aiohttp.ClientSession) -> None:
-        self.settings, self.leader, self.session = settings, leader, session
-        self.kube = FencedKube(fence=leader.check, write_limit_s=settings.write_limit_s)
+    def __init__(
+        self,
+        settings: OperatorSettings,
+        leader: Leader,
+        session: aiohttp.ClientSession,
+        kubeconfig: str | None = None,
+    ) -> None:
+        self.settings, self.leader = settings, leader
+        limit_s = settings.write_limit_s
+        self.kube = FencedKube(fence=leader.check, write_limit_s=limit_s, kubeconfig=kubeconfig)
         self.notes = Notes()
         self.engines = EngineClient(session, leader.check, settings.call_limit_s)
         self.started_at_s = time.time()

@@ -69,7 +69,7 @@ async def test_a_dgx_a100_is_registered_with_its_zones_and_switched_links(make_n
     assert (await node.text("/healthz")) == "ok\n"
     await node.create(revision=1)
     status = await node.observed(1)
-    assert "ingle_agent_watch_age_seconds" in await node.text("/metrics")
+    assert "ingle_watch_age_seconds" in await node.text("/metrics")
     assert [gpu["numa"] for gpu in status["gpus"]] == [3, 3, 1, 1, 7, 7, 5, 5]
     assert [gpu["uuid"] for gpu in status["gpus"]] == node.uuids
     assert all(

@@ -11,6 +11,7 @@ import msgspec
 from ingle_core.ledger import TRANSITIONS, Gpu, Ledger
 
 UNKNOWN_ZONE: Final = -1
+GPU_LOST: Final = "GPULost"
 
 
 class GpuMemory(msgspec.Struct, frozen=True):
@@ -42,6 +43,7 @@ class GpuStatus(msgspec.Struct, frozen=True, rename={"memory": "memoryMiB", "nvl
 class Condition(msgspec.Struct, frozen=True):
     type: str
     status: str
+    reason: str = ""
 
 
 class NodeStatus(
@@ -58,9 +60,11 @@ class NodeStatus(
 
     @property
     def reporting(self) -> bool:
-        """False where a condition says that the agent cannot vouch for the node."""
-        said = {c.type: c.status for c in self.conditions}
-        return said.get("Ready") != "False" and said.get("Stalled") != "True"
+        """False where a condition says that the agent cannot vouch for the node; a lost GPU is only its own fault."""
+        unready = any(
+            c.type == "Ready" and c.status == "False" and c.reason != GPU_LOST for c in self.conditions
+        )
+        return not unready and not any(c.type == "Stalled" and c.status == "True" for c in self.conditions)
 
 
 class Metadata(msgspec.Struct, frozen=True, rename="camel"):

@@ -1,44 +1,74 @@
-"""A PowerBudget: its watts split over nodes, lowered first, raised only after read-back."""
+"""PowerBudgets: their watts split over nodes, lowered first, raised only after read-back."""
 
 from __future__ import annotations
 
+import logging
 import time
 from functools import partial
 from typing import Any
 
 from ingle_core.ledger import Ledger, charged_watts, set_allotment
-from ingle_core.power.split import NodePower, Split, split
+from ingle_core.power.split import Allotment, NodePower, Split, split
 from ingle_core.power.trail import Trail, follow, held_w
+from ingle_kit.kube import KubeError
 from ingle_kit.names import POWER_BUDGET
 from ingle_kit.objects import PowerBudgetSpec
 from ingle_kit.objects.reasons import Reason
 from ingle_operator.parse import Budget, GpuNode, NodeRecord
-from ingle_operator.status import conditions_of, write_status
+from ingle_operator.status import conditions_of, current, write_status
 from ingle_operator.world import World
 
 CHECK_S = 1.0
 DRAW_STEP_PERCENT = 5
 
+log = logging.getLogger(__name__)
 
-async def reconcile_budget(world: World, name: str) -> float | None:
-    """Publishes what is guaranteed, then writes allotments; called again with every fact that changes."""
-    budget = world.budgets.store.get(("", name))
-    if budget is None:
-        await _lift(world)
-        return None
-    if budget.spec is None:
-        wrong = (False, Reason.INVALID_SPEC, budget.error)
-        conditions = conditions_of(budget, time.time(), accepted=wrong, ready=wrong)
-        await write_status(world, POWER_BUDGET, budget, budget.status | {"conditions": conditions})
-        return world.settings.resync_s
-    nodes = _selected(world, budget.spec)
-    facts = [fact for fact in (_node_power(world, node.name) for node in nodes) if fact is not None]
-    result = split(budget.spec.watts, budget.spec.host_watts, facts)
-    await write_status(world, POWER_BUDGET, budget, _status(world, budget, budget.spec, result, facts))
-    for part in result.nodes:
-        await _allot(world, part.name, part.allot_w, part.safe_w)
+
+async def reconcile_budgets(world: World, _: str) -> float | None:
+    """All budgets together: publishes what each guarantees, then writes allotments; called with every fact that changes.
+
+    A node in several budgets gets the least that any of them gives it. Where a budget cannot be published, the nodes in
+    it keep what they have.
+    """
+    parts: dict[str, list[Allotment]] = {}
+    held: set[str] = set()
+    problem: KubeError | None = None
+    for budget in sorted(world.budgets.store.values(), key=lambda b: b.name):
+        if budget.spec is None:
+            await _tell_unreadable(world, budget)
+            continue
+        names = [node.name for node in _selected(world, budget.spec)]
+        facts = [fact for fact in (_node_power(world, name) for name in names) if fact is not None]
+        result = split(budget.spec.watts, budget.spec.host_watts, facts)
+        for part in result.nodes:
+            parts.setdefault(part.name, []).append(part)
+        try:
+            shown = current(world, budget)
+            await write_status(world, POWER_BUDGET, shown, _status(world, shown, budget.spec, result, facts))
+        except KubeError as error:
+            held |= set(names)
+            problem = error
+    unreadable = any(budget.spec is None for budget in world.budgets.store.values())
+    for name, allotments in parts.items():
+        if name not in held:
+            least = min(part.allot_w for part in allotments)
+            ledger = world.ledger(name)
+            if unreadable and ledger and ledger.watts_allotted is not None:
+                least = min(least, ledger.watts_allotted)  # it may be the unreadable one that keeps it low
+            await _allot(world, name, least, min(least, *(part.safe_w for part in allotments)))
     await _lift(world)
-    return CHECK_S
+    if problem is not None:
+        raise problem
+    return CHECK_S if world.budgets.store else None
+
+
+async def _tell_unreadable(world: World, budget: Budget) -> None:
+    wrong = (False, Reason.INVALID_SPEC, budget.error)
+    conditions = conditions_of(current(world, budget), time.time(), accepted=wrong, ready=wrong)
+    try:
+        await write_status(world, POWER_BUDGET, budget, budget.status | {"conditions": conditions})
+    except KubeError as error:
+        log.warning("the status of PowerBudget %s cannot be written: %s", budget.name, error)
 
 
 async def _allot(world: World, node: str, watts: int | None, safe: int | None) -> None:
@@ -48,11 +78,12 @@ async def _allot(world: World, node: str, watts: int | None, safe: int | None) -
 
 
 async def _lift(world: World) -> None:
-    """Nodes that no budget covers any more are free again."""
+    """Nodes that no budget covers any more are free again; none is while a budget cannot be read."""
+    if any(b.spec is None for b in world.budgets.store.values()):
+        return
     covered = {n.name for b in world.budgets.store.values() if b.spec for n in _selected(world, b.spec)}
-    unreadable = any(b.spec is None for b in world.budgets.store.values())
     for _, name in list(world.gpu_nodes.store):
-        if name not in covered and not unreadable:
+        if name not in covered:
             world.notes.trails.pop(name, None)
             await _allot(world, name, None, None)
 

@@ -131,16 +131,19 @@ async def _set_gate(world: World, pool: Pool, pod: EnginePod, open_: bool, reaso
 async def _delete(world: World, pool: Pool, pod: EnginePod, taken: Step) -> float | None:
     """Removes the engine; a failure is remembered for the pool's pause and its status."""
     namespace, name = pod.key
+    where = f"engine {name} on {pod.node or 'no node'}"
+    message = f"{where}: {pod.trouble}" if pod.trouble else where
+    reason = reason_of(taken.reason)
+    if (
+        taken.failed and pod.uid not in world.notes.counted
+    ):  # first: the pool must not start another without a pause
+        world.notes.counted.add(pod.uid)
+        count_failure(world, pool, reason, message)
     try:
         await world.kube.delete(POD, name, namespace, uid=pod.uid)
     except Conflict:
         log.info("pod %s/%s has been replaced", namespace, name)
         return None
-    where = f"engine {name} on {pod.node or 'no node'}"
-    message = f"{where}: {pod.trouble}" if pod.trouble else where
-    reason = reason_of(taken.reason)
-    if taken.failed:
-        count_failure(world, pool, reason, message)
     await tell(world, INFERENCE_POOL, pool, reason, message, warn=taken.failed)
     world.add("pool", pool.name)
     return LOOK_AGAIN_S

@@ -5,7 +5,7 @@ from __future__ import annotations
 import time
 from functools import partial
 
-from ingle_core.ledger import release
+from ingle_core.ledger import Ledger, release
 from ingle_kit.kube import Conflict, Object
 from ingle_kit.names import GPU_NODE, LABEL_POOL, NODE, POD, SCHEDULER_NAME
 from ingle_operator.parse import EnginePod, engine_pod_or_none, seconds_of
@@ -28,22 +28,32 @@ async def reconcile_node(world: World, name: str) -> float | None:
     ledger = world.ledger(name)
     status = gpu_node.status
     if ledger is not None and status.gpus:
-        if ledger.gpus:
-            plan = partial(taken_over, status=status)
-        else:  # a new one, or one that was lost: nobody can claim before those who run there have theirs back
+        if not ledger.gpus or await _has_lost_claims(world, ledger, name):
             bound = await _bound_pods(world, name)
             plan = partial(rebuilt, status=status, pods=bound, epoch=world.leader.epoch, now_s=time.time())
-        if plan(ledger):
             await world.write_ledger(name, plan)
+        elif taken_over(ledger, status):
+            await world.write_ledger(name, partial(taken_over, status=status))
     return await _release_orphans(world, name)
+
+
+async def _has_lost_claims(world: World, ledger: Ledger, name: str) -> bool:
+    """Whether an engine runs here without a claim: the ledger was restored from a backup, or written by hand."""
+    running = [p for p in world.pods.store.values() if p.node == name and p.gpus and not p.ended]
+    if all(ledger.holder(pod.uid) for pod in running):
+        return False
+    live = Ledger.from_dict((await world.kube.get(GPU_NODE, name))["spec"])  # ours may lag behind the pods
+    return not all(live.holder(pod.uid) for pod in running)
 
 
 async def _bound_pods(world: World, name: str) -> list[EnginePod]:
     """Engines that the API server says run on the node now."""
     pods, _ = await world.kube.list(
-        POD, label_selector=LABEL_POOL, field_selector=f"spec.nodeName={name},spec.schedulerName={SCHEDULER_NAME}"
+        POD,
+        label_selector=LABEL_POOL,
+        field_selector=f"spec.nodeName={name},spec.schedulerName={SCHEDULER_NAME}",
     )
-    return [pod for pod in map(engine_pod_or_none, pods) if pod is not None and pod.gpus]
+    return [pod for pod in map(engine_pod_or_none, pods) if pod is not None and pod.gpus and not pod.ended]
 
 
 async def _create(world: World, name: str, node_uid: str) -> None:
@@ -72,7 +82,7 @@ async def _release_orphans(world: World, name: str) -> float | None:
         if pod is not None and pod.node == name:
             continue
         age_s = time.time() - seconds_of(holder.at)
-        orphan = pod is None and age_s >= ORPHAN_MIN_S or age_s >= world.settings.orphan_s
+        orphan = (pod is None and age_s >= ORPHAN_MIN_S) or age_s >= world.settings.orphan_s
         if orphan and not _holds_memory(world, name, holder.uid):
             live = await _live_pod(world, holder.uid, holder.pool.partition("/")[0])
             if live is None or _elsewhere(live, name, age_s, world.settings.orphan_s):

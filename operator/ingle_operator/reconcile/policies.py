@@ -9,7 +9,7 @@ from ingle_kit.names import ROUTING_POLICY
 from ingle_kit.objects import RoutingPolicySpec
 from ingle_kit.objects.reasons import Reason
 from ingle_operator.parse import Policy
-from ingle_operator.status import conditions_of, write_status
+from ingle_operator.status import conditions_of, current, write_status
 from ingle_operator.world import World
 
 
@@ -21,7 +21,7 @@ async def reconcile_policy(world: World, name: str) -> float | None:
     reason, message = judge(world, policy)
     good = reason is Reason.ACCEPTED
     conditions = conditions_of(
-        policy,
+        current(world, policy),
         time.time(),
         accepted=(good, reason, message),
         ready=(good, reason, message),

@@ -156,6 +156,8 @@ async def _start(world: World, view: View) -> None:
     """Creates the missing pods. Names are numbered, so that a repeated creation finds the first one."""
     if not view.plan.start or (world.gpu_nodes.store and not view.fits_somewhere):
         return
+    if any(pod.ended and not pod.deleting for pod in view.pods):
+        return  # its end is counted first, or the next would start without a pause
     taken = {p.key[1] for p in view.pods}
     names = (pod_name(view, number) for number in range(len(taken) + view.plan.start))
     for name in [n for n in names if n not in taken][: view.plan.start]:

@@ -2,7 +2,19 @@
 
 from __future__ import annotations
 
-from ingle_core.ledger import Gpu, Ledger, LedgerError, Op, PodRef, State, Zone, applied, claim, fits, set_gpus
+from ingle_core.ledger import (
+    Gpu,
+    Ledger,
+    LedgerError,
+    Op,
+    PodRef,
+    State,
+    Zone,
+    applied,
+    claim,
+    fits,
+    set_gpus,
+)
 from ingle_kit.objects import GPUNodeStatus, timestamp
 from ingle_operator.parse import EnginePod
 
@@ -46,16 +58,17 @@ def rebuilt(
 
 
 def _claimed(ledger: Ledger, pod: EnginePod, zone: int | None, epoch: int, now_s: float) -> list[Op]:
-    """The pod's claim, without host memory where that does not fit, and none where its GPU is not known."""
+    """The pod's claim, without host memory or watts where those do not fit; none where its GPU is not known."""
     state: State = "Starting" if not pod.ready else "Awake" if pod.gate else "Sleeping"
-    for host_mib in (pod.need.host_mib if zone is not None else 0, 0):
+    host = pod.need.host_mib if zone is not None else 0
+    for host_mib, watts in ((host, pod.need.busy_w), (0, pod.need.busy_w), (0, 0)):
         try:
             ops = claim(
                 ledger,
                 PodRef(pod.uid, pod.pool),
                 pod.gpus,
                 memory_mib=pod.need.awake_mib,
-                watts=pod.need.busy_w,
+                watts=watts,
                 state=state,
                 host_zone=zone,
                 host_mib=host_mib,

@@ -64,6 +64,11 @@ def test_a_condition_of_the_agent_stops_new_claims() -> None:
     assert node_facts(gpu_node(), heard_at_s=0).reporting
 
 
+def test_a_lost_gpu_does_not_close_its_node() -> None:
+    lost = {"type": "Ready", "status": "False", "reason": "GPULost"}
+    assert node_facts(gpu_node(conditions=[lost]), heard_at_s=0).reporting
+
+
 def test_groups_are_cliques_for_switch_pairs_mesh_and_nothing() -> None:
     names = [str(i) for i in range(8)]
     assert clique_groups(names, [names] * 8) == [0] * 8

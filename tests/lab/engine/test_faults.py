@@ -46,7 +46,7 @@ async def test_unknown_flags_are_only_warned_about(engines):
 
 
 async def test_an_engine_that_never_gets_ready_refuses_connections_and_still_stops(engines, until):
-    engine = engines.start(INGLE_LAB_FAULT="never_ready", scale=0.001)
+    engine = engines.start(LAB_FAULT="never_ready", scale=0.001)
     await until(lambda: "never" in engine.log.read_text())
 
     with pytest.raises(aiohttp.ClientConnectorError):
@@ -57,7 +57,7 @@ async def test_an_engine_that_never_gets_ready_refuses_connections_and_still_sto
 
 
 async def test_an_engine_can_crash_while_it_loads(engines, until, node):
-    assert (await ended(engines.start(INGLE_LAB_FAULT="crash_on_load"), until))[0] == 134
+    assert (await ended(engines.start(LAB_FAULT="crash_on_load"), until))[0] == 134
     assert node.used_mib(0) == 0
 
 

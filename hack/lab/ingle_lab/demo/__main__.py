@@ -54,7 +54,10 @@ async def run(options: argparse.Namespace) -> int:
     for name in (signal.SIGINT, signal.SIGTERM):
         asyncio.get_running_loop().add_signal_handler(name, stop.set)
     connector = aiohttp.TCPConnector(limit=0)
-    say = lambda text: console.print(f"[dim]{time.time() - started_at_s:6.1f} s[/dim]  {text}")  # noqa: E731
+
+    def say(text: str) -> None:
+        console.print(f"[dim]{time.time() - started_at_s:6.1f} s[/dim]  {text}", highlight=False)
+
     stack = Stack(lab_dir(), time_scale=options.time_scale, say=say)
     async with contextlib.AsyncExitStack() as exits:
         session = await exits.enter_async_context(aiohttp.ClientSession(connector=connector))

@@ -16,14 +16,12 @@ PERIOD_S = 1.0
 async def show_table(scene: Scene) -> None:
     """Until cancelled. Without a terminal it prints the table once and waits."""
     scene.head("The stack is up; Ctrl-C stops every process")
-    scene.say(f"kubectl --kubeconfig {scene.stack.lab}/kubeconfig get ipool,rpol,pbud,gpun -A")
-    scene.say(
-        f"export TOKEN=$(kubectl --kubeconfig {scene.stack.lab}/kubeconfig -n chat create token team --audience ingle.dev)"
-    )
-    scene.say(
-        f'curl -N {scene.stack.gateway}/v1/chat/completions -H "Authorization: Bearer $TOKEN" -d '
-        '\'{"model":"llama-8b","stream":true,"messages":[{"role":"user","content":"hello"}]}\''
-    )
+    kubectl = f"{scene.stack.lab}/bin/kubectl --kubeconfig {scene.stack.lab}/kubeconfig"
+    body = '{"model":"llama-8b","stream":true,"messages":[{"role":"user","content":"hello"}]}'
+    scene.say(f"{kubectl} get ipool,rpol,pbud,gpun -A")
+    scene.say(f"export TOKEN=$({kubectl} -n chat create token team --audience ingle.dev)")
+    url = f"{scene.stack.gateway}/v1/chat/completions"
+    scene.say(f"curl -N {url} -H \"Authorization: Bearer $TOKEN\" -d '{body}'")
     if not scene.console.is_terminal:
         scene.console.print(tables(scene))
         await asyncio.Event().wait()
@@ -57,7 +55,7 @@ def _nodes(scene: Scene) -> Table:
         table.add_row(
             name,
             str(claimed),
-            str(sum(row.get("used", ())) >> 20),
+            str(sum(used or 0 for used in row.get("used", ())) >> 20),
             str(node["spec"].get("wattsAllotted", "-")),
             f"{sum(row.get('enforced_w', ())):.0f}",
             f"{sum(row.get('draw_w', ())):.0f}",

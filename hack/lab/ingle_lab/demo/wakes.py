@@ -47,8 +47,9 @@ async def _rounds(scene: Scene, pool: str, delays_ms: list[float]) -> None:
         if not answer.good:
             raise StepFailed(f"{pool}, wake {number}: {answer.status} {answer.fault} {answer.message}")
         called_at_s = await _wake_call_at_s(scene, pool)
-        if called_at_s >= answer.sent_at_s:
-            delays_ms.append(1000 * (called_at_s - answer.sent_at_s))
+        if called_at_s < answer.sent_at_s:
+            raise StepFailed(f"{pool}, wake {number}: answered without a wake call after the request")
+        delays_ms.append(1000 * (called_at_s - answer.sent_at_s))
         if pool == WARM_POOLS[0] and number % 10 == 9:
             scene.say(f"{number + 1} of {ROUNDS_A_POOL} rounds")
 

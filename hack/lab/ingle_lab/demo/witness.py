@@ -36,6 +36,15 @@ class Counts:
     worst: list[str] = field(default_factory=list)
 
 
+class WitnessError(Exception):
+    """A reader or the judge ended early, so that counts of zero would mean nothing."""
+
+
+def _fault(task: asyncio.Task[None]) -> str:
+    error = None if task.cancelled() else task.exception()
+    return f"{type(error).__name__}: {error}" if error else "a reader of NVML ended"
+
+
 class Witness:
     """Start it with the nodes' environments; it follows the API and NVML until stopped."""
 
@@ -69,11 +78,17 @@ class Witness:
         self._tasks.append(loop.create_task(self._judge()))
 
     async def stop(self) -> None:
-        """Judges what is left, then ends its processes."""
+        """Judges what is left, then ends its processes. Raises WitnessError where a part of it had ended by itself."""
         await asyncio.sleep(SETTLE_S + 3 * PERIOD_S)
+        faults = [_fault(task) for task in self._tasks if task.done()]
         for task in self._tasks:
             task.cancel()
         await asyncio.gather(*self._tasks, return_exceptions=True)
+        await self._end_processes()
+        if faults:
+            raise WitnessError(f"the witness did not see everything: {'; '.join(faults)}")
+
+    async def _end_processes(self) -> None:
         for process in self._processes:
             if process.returncode is None:
                 process.kill()
@@ -87,7 +102,7 @@ class Witness:
         """GPU memory in use as NVML says, MiB."""
         for row in self._last.values():
             if uuid in row["uuids"]:
-                return int(row["used"][row["uuids"].index(uuid)]) // MIB
+                return int(row["used"][row["uuids"].index(uuid)] or 0) // MIB
         return 0
 
     def _budget_changed(self, key: Any, old: Object | None, new: Object | None) -> None:
@@ -121,11 +136,13 @@ class Witness:
 
     def _judge_memory(self, node: str, row: dict[str, Any]) -> None:
         for uuid, used in zip(row["uuids"], row["used"], strict=True):
+            if used is None:
+                continue
             self.counts.memory_samples += 1
             claimed = most_around(self._claims.get(uuid, ()), row["at_s"], row["until_s"])
             if used // MIB > (claimed or 0):
                 self.counts.oversold_samples += 1
-                self._note(f"{node} {uuid}: {used // MIB} MiB used, {claimed or 0} MiB claimed")
+                self._note(f"{_clock(row)} {node} {uuid}: {used // MIB} MiB used, {claimed or 0} MiB claimed")
 
     def _judge_watts(self, row: dict[str, Any]) -> None:
         if len(self._last) < len(self._environments):
@@ -138,7 +155,7 @@ class Witness:
         total_w = sum(sum(r["enforced_w"]) for r in rows) + self._host_w * len(rows)
         if total_w > cap_w + 0.5:
             self.counts.budget_violations += 1
-            self._note(f"limits and hosts {total_w:.0f} W, cap {cap_w} W")
+            self._note(f"{_clock(row)} limits and hosts {total_w:.0f} W, cap {cap_w} W")
 
     def _nearest(self, node: str, at_s: float) -> dict[str, Any]:
         rows = [row for name, row in self._rows if name == node] or [self._last[node]]
@@ -147,6 +164,10 @@ class Witness:
     def _note(self, text: str) -> None:
         if len(self.counts.worst) < 20:
             self.counts.worst.append(text)
+
+
+def _clock(row: dict[str, Any]) -> str:
+    return time.strftime("%H:%M:%S", time.localtime(row["at_s"]))
 
 
 def most_around(history: Any, from_s: float, until_s: float) -> int | None:

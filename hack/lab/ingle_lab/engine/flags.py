@@ -92,9 +92,9 @@ def lab_settings(env: Mapping[str, str], tensor_parallel: int) -> LabSettings:
         )
     if not (state := env.get("INGLE_LAB_GPU_STATE")):
         raise UsageError("INGLE_LAB_GPU_STATE is not set: it is the path of the node's shared GPU state")
-    fault = env.get("INGLE_LAB_FAULT", "")
+    fault = env.get("LAB_FAULT", "")  # not INGLE_*: a pool's template must be able to set it
     if fault not in ("", "never_ready", "crash_on_load"):
-        raise UsageError(f"INGLE_LAB_FAULT={fault!r} is unknown: use never_ready or crash_on_load")
+        raise UsageError(f"LAB_FAULT={fault!r} is unknown: use never_ready or crash_on_load")
     return LabSettings(
         gpu_state=Path(state),
         gpu_uuids=uuids,

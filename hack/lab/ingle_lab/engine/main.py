@@ -37,7 +37,7 @@ def main(argv: Sequence[str]) -> int:
     if options.unknown_flags:
         log.warning("flags that change nothing here: %s", " ".join(options.unknown_flags))
     if settings.start_fault == "crash_on_load":
-        log.error("crash on load, as asked by INGLE_LAB_FAULT")
+        log.error("crash on load, as asked by LAB_FAULT")
         return CRASH_EXIT_CODE
     try:
         slot = Slot(settings.gpu_state, settings.gpu_uuids)
@@ -99,7 +99,7 @@ async def _load(life: Life, settings: LabSettings, stop: asyncio.Event) -> int |
     """None when the model is loaded, else the exit code."""
     started_at_s = time.monotonic()
     if settings.start_fault == "never_ready":
-        log.warning("will never be ready, as asked by INGLE_LAB_FAULT")
+        log.warning("will never be ready, as asked by LAB_FAULT")
     never = asyncio.Event().wait() if settings.start_fault == "never_ready" else life.load()
     loading, stopped = asyncio.ensure_future(never), asyncio.ensure_future(stop.wait())
     await asyncio.wait({loading, stopped}, return_when=asyncio.FIRST_COMPLETED)

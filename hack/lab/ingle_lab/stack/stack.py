@@ -17,7 +17,7 @@ from typing import Any
 import yaml
 
 from ingle_kit.kube import Conflict, Kube, KubeError, NotFound, Object
-from ingle_kit.names import CRD, GPU_NODE, NODE, POD, SYSTEM_NAMESPACE
+from ingle_kit.names import CRD, GPU_NODE, NODE, POD, PORT_ROUTER, SYSTEM_NAMESPACE
 from ingle_lab.controlplane import ControlPlane, Settings, build
 from ingle_lab.controlplane import tether as tethering
 from ingle_lab.stack import pods
@@ -40,6 +40,7 @@ FAST = {
     "INGLE_LEASE_DURATION_S": "6",
     "INGLE_LEASE_RENEW_S": "1",
     "INGLE_ORPHAN_S": "5",
+    "INGLE_SCHEDULER_LEASE_S": "6",
     "INGLE_LOG_LEVEL": "INFO",
 }
 
@@ -76,6 +77,11 @@ class Stack:
     def gateway(self) -> str:
         """URL for clients."""
         return f"http://{address_of(0, self._base)}:8080"
+
+    @property
+    def router(self) -> str:
+        """URL of the router's metrics and demand stream."""
+        return f"http://{address_of(0, self._base)}:{PORT_ROUTER}"
 
     @property
     def api(self) -> Kube:
@@ -119,7 +125,7 @@ class Stack:
         self._say("starting nodes and our own pods")
         self.start_nodes(self._write_nodes(binaries / "kube-scheduler"))
         await self._create_pods()
-        await self.wait_for("our pods to be ready", self._pods_ready)
+        await self.wait_for("our pods to be ready", self.pods_ready)
         await self.wait_for("every node to report its GPUs", self._nodes_reported)
 
     async def stop(self) -> None:
@@ -165,6 +171,13 @@ class Stack:
         self._node_program = subprocess.Popen(command, stdout=log, stderr=log)
         log.close()
 
+    async def kill_nodes(self) -> None:
+        """kill -9 of the node program: all pods of all nodes die with it. `start_nodes` starts it again."""
+        if self._node_program is not None:
+            self._node_program.kill()
+            await asyncio.to_thread(self._node_program.wait)
+            self._node_program = None
+
     async def _create_pods(self) -> None:
         made = [
             pods.operator_pod(SYSTEM_NODE, self._settings),
@@ -198,7 +211,7 @@ class Stack:
                 raise StackError(f"waited {timeout_s:.0f} s for {what}; logs are in {self.lab / 'logs'}")
             await asyncio.sleep(0.1)
 
-    async def _pods_ready(self) -> bool:
+    async def pods_ready(self) -> bool:
         items, _ = await self.api.list(POD, SYSTEM_NAMESPACE)
         return len(items) >= 3 + len(self.nodes) and all(_is_ready(pod) for pod in items)
 

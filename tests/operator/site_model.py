@@ -1,0 +1,366 @@
+"""A small site that plays scheduler, kubelet, engines, agents and router beside a real API server."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import os
+import time
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from functools import partial
+from typing import Any
+
+import msgspec
+from aiohttp import web
+
+from ingle_core.ledger import PodRef, claim
+from ingle_kit import names
+from ingle_kit.kube import Kube, NotFound, Object
+from ingle_kit.ledger import Written, write
+from ingle_kit.objects import timestamp
+from ingle_kit.streams import Demand, EndpointDemand, GpuProcess, GpuReading, Measurement, PoolDemand
+from ingle_kit.watch import Reflector
+
+GPU_MIB, RESERVED_MIB = 80000, 500
+AWAKE_MIB, ASLEEP_MIB = 40000, 1500
+NET = 64 + os.getpid() % 180
+
+
+def now() -> str:
+    return timestamp(time.time())
+
+
+async def until(check: Callable[[], Any], what: str, timeout_s: float = 30.0) -> Any:
+    """Waits for a state: calls `check` (plain or async) until it gives something true."""
+    try:
+        async with asyncio.timeout(timeout_s):
+            while True:
+                found = check()
+                found = await found if asyncio.iscoroutine(found) else found
+                if found:
+                    return found
+                await asyncio.sleep(0.03)
+    except TimeoutError:
+        raise AssertionError(f"not within {timeout_s} s: {what}") from None
+
+
+@dataclass
+class Engine:
+    """What a test may see of an engine, and what may be wrong with it: see `Site.faults`."""
+
+    uid: str
+    pool: str
+    node: str
+    gpus: tuple[str, ...]
+    address: str
+    asleep: bool = False
+    running: int = 0
+    asked: int = 0
+    calls: list[str] = field(default_factory=list)
+    runner: web.AppRunner | None = None
+
+    @property
+    def memory_mib(self) -> int:
+        return ASLEEP_MIB if self.asleep else AWAKE_MIB
+
+
+class Site:
+    """Places pods, runs engines, streams measurements and demand. `faults`: pool to NeverReady, Crash, No/sleep or No/wake_up."""
+
+    until = staticmethod(until)
+
+    def __init__(self, kube: Kube, scheduler: Kube) -> None:
+        self.kube, self.scheduler = kube, scheduler
+        self.engines: dict[str, Engine] = {}
+        self.gpus: dict[str, list[str]] = {}
+        self.limits_w: dict[str, float] = {}
+        self.revisions: dict[str, int] = {}
+        self.lost: set[str] = set()
+        self.faults: dict[str, str] = {}
+        self.demand: dict[str, tuple[int, int]] = {}
+        self.pickable = True
+        self.places = True
+        self.running = 0  # requests in every engine that no router knows of
+        self.wakes = asyncio.Event()  # while clear, a wake does not end
+        self.wakes.set()
+        self._address = 0
+        self._changed = asyncio.Event()
+        self._runners: list[web.AppRunner] = []
+        self._tasks: set[asyncio.Task[None]] = set()
+        self._busy: set[str] = set()
+        self.pods = Reflector(
+            kube, names.POD, decode=dict, label_selector=names.LABEL_POOL, on_change=self._pod_changed
+        )
+
+    def _next_address(self) -> str:
+        self._address += 1
+        return f"127.{NET}.{self._address // 250}.{self._address % 250 + 1}"
+
+    def spawn(self, work: Any) -> None:
+        task = asyncio.get_running_loop().create_task(work)
+        self._tasks.add(task)
+        task.add_done_callback(self._tasks.discard)
+
+    def touch(self) -> None:
+        """Something that the streams tell has changed."""
+        self._changed.set()
+        self._changed = asyncio.Event()
+
+    def ask(self, pool: str = "", waiting: int = 0, **more: int) -> None:
+        """So many requests wait at the router."""
+        for name, count in ({pool: waiting} if pool else {}).items() | more.items():
+            self.demand[name] = (count, 0)
+        self.touch()
+
+    def ghost(self, uid: str, gpu: str) -> None:
+        """A process that holds memory although no pod of it exists."""
+        self.engines[uid] = Engine(uid, "", "", (gpu,), "")
+
+    @staticmethod
+    def stamp() -> str:
+        return now()
+
+    async def _moment(self, changed: asyncio.Event | None = None, at_most_s: float = 0.1) -> None:
+        """Until something has changed."""
+        with contextlib.suppress(TimeoutError):
+            async with asyncio.timeout(at_most_s):
+                await (changed or self._changed).wait()
+
+    async def close(self) -> None:
+        for task in list(self._tasks):
+            task.cancel()
+        await asyncio.gather(*self._tasks, return_exceptions=True)
+        for runner in self._runners:
+            await runner.cleanup()
+
+    # -- nodes, agents, router
+
+    async def node(self, name: str, gpus: int = 1, *, agent: bool = True, labels: Any = None) -> None:
+        """A ready Node with an agent that streams and tells its GPUs in the GPUNode's status once there is one."""
+        metadata = {"name": name, "labels": labels or {}}
+        await self.kube.create(names.NODE, {"apiVersion": "v1", "kind": "Node", "metadata": metadata})
+        ready = {"type": "Ready", "status": "True", "reason": "Test", "lastTransitionTime": timestamp(0)}
+        await self.kube.merge_patch(
+            names.NODE, name, {"status": {"conditions": [ready]}}, subresource="status"
+        )
+        self.gpus[name] = [f"GPU-{name}-{i}" for i in range(gpus)]
+        self.limits_w |= dict.fromkeys(self.gpus[name], 700.0)
+        if agent:
+            await self._component(f"agent-{name}", "agent", name, partial(self._measurement, name))
+            self.spawn(self._tell_status(name))
+
+    async def router(self, node: str) -> None:
+        """A router that tells `self.demand`, and every engine as pickable while its gate is open."""
+        await self._component("router", "gateway", node, self._demand)
+
+    async def _component(self, name: str, component: str, node: str, message: Callable[[], Any]) -> None:
+        address = self._next_address()
+        port, path = (
+            (names.PORT_AGENT, "/v1/measurements")
+            if component == "agent"
+            else (names.PORT_ROUTER, "/v1/demand")
+        )
+        await self._serve(address, port, [web.get(path, partial(self._stream, message))])
+        pod = {
+            "apiVersion": "v1",
+            "kind": "Pod",
+            "metadata": {
+                "name": name,
+                "namespace": names.SYSTEM_NAMESPACE,
+                "labels": {names.LABEL_COMPONENT: component},
+            },
+            "spec": {
+                "nodeName": node,
+                "automountServiceAccountToken": False,
+                "containers": [{"name": "c", "image": "i"}],
+            },
+        }
+        await self.kube.create(names.POD, pod)
+        status = {"phase": "Running", "podIP": address, "podIPs": [{"ip": address}]}
+        await self.kube.merge_patch(names.POD, name, {"status": status}, names.SYSTEM_NAMESPACE, "status")
+
+    async def _serve(self, address: str, port: int, routes: list[web.RouteDef]) -> web.AppRunner:
+        app = web.Application()
+        app.add_routes(routes)
+        runner = web.AppRunner(app, access_log=None, shutdown_timeout=0.1)
+        await runner.setup()
+        await web.TCPSite(runner, address, port).start()
+        self._runners.append(runner)
+        return runner
+
+    async def _stream(self, message: Callable[[], Any], request: web.Request) -> web.StreamResponse:
+        answer = web.StreamResponse()
+        await answer.prepare(request)
+        with contextlib.suppress(ConnectionError):
+            while True:
+                changed = self._changed
+                await answer.write(msgspec.json.encode(message()) + b"\n")
+                await self._moment(changed, 0.5)
+        return answer
+
+    def _measurement(self, node: str) -> Measurement:
+        def processes(uuid: str) -> tuple[GpuProcess, ...]:
+            here = [e for e in self.engines.values() if uuid in e.gpus]
+            return tuple(GpuProcess(n + 1, e.memory_mib, e.uid) for n, e in enumerate(here))
+
+        readings = tuple(
+            GpuReading(
+                uuid, n, "H100", GPU_MIB, RESERVED_MIB, 0, 60.0, self.limits_w[uuid], self.limits_w[uuid], 200.0,
+                700.0, health="Lost" if uuid in self.lost else "Healthy", processes=processes(uuid),
+            )
+            for n, uuid in enumerate(self.gpus[node])
+        )  # fmt: skip
+        return Measurement(node, "boot", 1, 0.0, readings, self.revisions.get(node, 0))
+
+    def _demand(self) -> Demand:
+        pools = tuple(PoolDemand(name, waiting, running) for name, (waiting, running) in self.demand.items())
+        endpoints = tuple(
+            EndpointDemand(e.uid, self.pickable and self.gate_open(e.uid), e.running)
+            for e in self.engines.values()
+        )
+        return Demand("router", 1, 0.0, pools, endpoints)
+
+    def gate_open(self, uid: str) -> bool:
+        for pod in self.pods.store.values():
+            if pod["metadata"]["uid"] == uid:
+                return any(
+                    c["type"] == names.GATE_AWAKE and c["status"] == "True"
+                    for c in pod.get("status", {}).get("conditions", [])
+                )
+        return False
+
+    async def _tell_status(self, node: str) -> None:
+        """The agent's own part of the GPUNode: GPUs when it appears, and again when one is lost."""
+        told: Any = None
+        while True:
+            gpus = [
+                {
+                    "uuid": uuid,
+                    "index": n,
+                    "product": "H100",
+                    "memoryMiB": {"total": GPU_MIB, "reserved": RESERVED_MIB, "free": 0, "foreign": 0},
+                    "watts": {"min": 200, "max": 700, "enforced": 700},
+                    "health": "Lost" if uuid in self.lost else "Healthy",
+                }
+                for n, uuid in enumerate(self.gpus[node])
+            ]
+            with contextlib.suppress(NotFound):
+                live = await self.kube.get(names.GPU_NODE, node)
+                if (live["metadata"]["uid"], gpus) != told:
+                    patch = {"status": {"gpus": gpus, "observedRevision": 0}}
+                    await self.kube.merge_patch(names.GPU_NODE, node, patch, subresource="status")
+                    told = (live["metadata"]["uid"], gpus)
+            await asyncio.sleep(0.1)
+
+    # -- scheduler and kubelet
+
+    def _pod_changed(self, key: tuple[str, str], old: Any, new: Any) -> None:
+        self.touch()
+        if new is not None and new["metadata"]["uid"] not in self._busy:
+            self._busy.add(new["metadata"]["uid"])
+            self.spawn(self._run_pod(new))
+
+    async def _run_pod(self, pod: Object) -> None:
+        namespace, name, uid = (pod["metadata"][k] for k in ("namespace", "name", "uid"))
+        key = (namespace, name)
+        engine: Engine | None = None
+
+        def gone() -> bool:
+            live = self.pods.store.get(key)
+            return live is None or live["metadata"]["uid"] != uid or "deletionTimestamp" in live["metadata"]
+
+        with contextlib.suppress(NotFound):
+            place = None
+            while not gone() and place is None:
+                place = await self.place(pod) if self.places else None
+                await self._moment()
+            if place is not None:
+                engine = await self._start_engine(pod, *place)
+            while not gone():
+                await self._moment()
+        if engine is not None:
+            if engine.runner is not None:
+                await engine.runner.cleanup()
+            self.engines.pop(uid, None)
+            self.touch()
+        await self.kube.delete(names.POD, name, namespace, uid=uid, grace_s=0)
+
+    async def place(self, pod: Object) -> tuple[str, tuple[str, ...]] | None:
+        """Claims, then binds, as our scheduler does; None while nothing has room."""
+        metadata = pod["metadata"]
+        ref = PodRef(metadata["uid"], f"{metadata['namespace']}/{metadata['labels'][names.LABEL_POOL]}")
+        for node, uuids in self.gpus.items():
+            for uuid in sorted(set(uuids) - self.lost, key=self._use):
+                plan = partial(claim, pod=ref, gpus=[uuid], memory_mib=AWAKE_MIB, watts=300, at=now())
+                result = await write(self.scheduler, node, plan)
+                if isinstance(result, Written):
+                    await self.bind(pod, node, uuid)
+                    return node, (uuid,)
+        return None
+
+    def _use(self, uuid: str) -> tuple[int, str]:
+        return sum(uuid in engine.gpus for engine in self.engines.values()), uuid
+
+    async def bind(self, pod: Object, node: str, uuid: str) -> None:
+        metadata = {k: pod["metadata"][k] for k in ("name", "namespace", "uid")}
+        metadata |= {"annotations": {names.ANNOTATION_GPUS: uuid}}
+        target = {"apiVersion": "v1", "kind": "Node", "name": node}
+        body = {"apiVersion": "v1", "kind": "Binding", "metadata": metadata, "target": target}
+        path = names.POD.path(metadata["namespace"], metadata["name"], "binding")
+        await self.scheduler.request("POST", path, body=body)
+
+    async def _start_engine(self, pod: Object, node: str, gpus: tuple[str, ...]) -> Engine:
+        metadata = pod["metadata"]
+        pool = metadata["labels"][names.LABEL_POOL]
+        engine = Engine(metadata["uid"], pool, node, gpus, self._next_address())
+        fault = self.faults.get(pool)
+        if fault == "Crash":
+            await self.set_status(metadata["name"], {"phase": "Failed", "reason": "Error", "message": "boom"})
+            return engine
+        self.engines[engine.uid] = engine
+        engine.runner = await self._serve(engine.address, 8000, self._routes(engine))
+        ready = "False" if fault == "NeverReady" else "True"
+        condition = {"type": "ContainersReady", "status": ready, "lastTransitionTime": now()}
+        where = {"podIP": engine.address, "podIPs": [{"ip": engine.address}]}
+        await self.set_status(metadata["name"], {"phase": "Running", "conditions": [condition], **where})
+        self.touch()
+        return engine
+
+    async def set_status(self, pod: str, status: Object) -> None:
+        await self.kube.strategic_patch(names.POD, pod, {"status": status}, "default", "status")
+
+    def _routes(self, engine: Engine) -> list[web.RouteDef]:
+        def fault() -> str | None:
+            return self.faults.get(engine.pool)
+
+        async def is_sleeping(_: web.Request) -> web.Response:
+            engine.asked += 1
+            return web.json_response({"is_sleeping": engine.asleep})
+
+        async def metrics(_: web.Request) -> web.Response:
+            return web.Response(
+                text=f'vllm:num_requests_running{{engine="0"}} {engine.running + self.running}\n'
+            )
+
+        async def change(request: web.Request) -> web.Response:
+            engine.calls.append(request.path)
+            if fault() == f"No{request.path}":
+                return web.Response(status=500)
+            if request.path == "/wake_up":
+                await self.wakes.wait()
+            engine.asleep = request.path == "/sleep"
+            self.touch()
+            return web.Response()
+
+        async def complete(_: web.Request) -> web.Response:
+            engine.calls.append("probe")
+            return web.json_response({"choices": []}, status=503 if engine.asleep else 200)
+
+        return [
+            web.get("/is_sleeping", is_sleeping),
+            web.get("/metrics", metrics),
+            web.post("/sleep", change),
+            web.post("/wake_up", change),
+            web.post("/v1/completions", complete),
+        ]
