@@ -118,8 +118,11 @@ async def test_a_budget_below_the_minimum_limits_is_told_with_the_watts_it_needs
     finally:
         await scene.stack.api.merge_patch(POWER_BUDGET, BUDGET, {"spec": {"watts": HALL_W}})
     await told(scene, POWER_BUDGET, BUDGET, "Accepted", "True", "Accepted", None)
-    status = lambda: (scene.budgets.store[("", BUDGET)].get("status") or {}).get("capWatts")  # noqa: E731
-    await scene.until("the cap to be back", lambda: status() == HALL_W)
+
+    def cap_is_back() -> bool:
+        return (scene.budgets.store[("", BUDGET)].get("status") or {}).get("capWatts") == HALL_W
+
+    await scene.until("the cap to be back", cap_is_back)
 
 
 async def test_a_policy_that_names_a_missing_pool_is_told_and_denies(scene: Scene) -> None:

@@ -24,6 +24,13 @@ async def fault(scene: Scene, pod: Object, **order: str | int) -> None:
         assert reply.status == 200, await reply.text()
 
 
+async def answering(scene: Scene, pod: Object) -> bool:
+    """Whether the engine works on a request."""
+    async with scene.session.get(f"http://{pod['status']['podIP']}:{ENGINE_PORT}/metrics") as reply:
+        lines = (await reply.text()).splitlines()
+    return any(line.startswith("vllm:num_requests_running{") and not line.endswith(" 0") for line in lines)
+
+
 async def replaced(scene: Scene, pod: Object) -> Object:
     """Waits until another engine stands in the pod's place."""
     uid = pod["metadata"]["uid"]
@@ -51,7 +58,7 @@ async def told(scene: Scene, reason: str, pod: Object) -> None:
 async def test_an_engine_that_crashes_while_it_answers_is_replaced(scene: Scene) -> None:
     (pod,) = scene.engines(POOL)
     asked = asyncio.create_task(scene.clients["team"].ask(POOL, tokens=2000))
-    await scene.until("it to be awake", lambda: scene.holder(pod["metadata"]["uid"]).get("state") == "Awake")
+    await scene.until("it to answer", lambda: answering(scene, pod))
     await fault(scene, pod, kind="crash")
     answer = await asked
     assert answer.fault, answer

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 from ingle_lab.demo.scene import Scene
 
 DGX_A100_ZONES = [3, 3, 1, 1, 7, 7, 5, 5]
@@ -18,7 +20,7 @@ async def test_three_nodes_of_eight_gpus_are_registered_from_nvml_readings(scene
     assert "A100" in nodes["gpu-3"]["status"]["gpus"][0]["product"]
 
 
-async def test_kubectl_shows_every_kind_with_its_columns(kubectl, scene: Scene) -> None:
+async def test_kubectl_shows_every_kind_with_its_columns(scene: Scene, kubectl: Any) -> None:
     code, out, err = await kubectl("get", "ipool,rpol,pbud,gpun", "-A")
     assert code == 0, err
     for word in (

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from ingle_kit.names import ANNOTATION_GPUS
 from ingle_lab.demo import steps
-from ingle_lab.demo.scene import COLD_POOL, WARM_POOLS, Scene
+from ingle_lab.demo.scene import WARM_POOLS, Scene
 
 
 async def test_engines_are_placed_by_our_scheduler_on_gpus_that_the_ledger_names(scene: Scene) -> None:
@@ -36,11 +36,3 @@ async def test_a_request_is_held_with_comments_while_its_model_wakes_and_a_hot_o
     await steps.first_tokens(scene)
     figures = scene.figures
     assert figures["ttft_hot_s"] < figures["ttft_asleep_s"] < figures["ttft_cold_s"]
-
-
-async def test_a_cold_model_gets_an_engine_for_its_first_request_and_loses_it_when_idle(scene: Scene) -> None:
-    assert not scene.engines(COLD_POOL)
-    answer = await scene.clients["team"].ask(COLD_POOL)
-    assert answer.good, answer
-    assert answer.comments > 0
-    await scene.until("its engine to be gone", lambda: not scene.engines(COLD_POOL))

@@ -34,6 +34,11 @@ class Ledgers:
         newer = written["spec"]["revision"] > cached.raw["spec"].get("revision", 0)
         return written if newer else cached.raw
 
+    def forget(self, node: str) -> None:
+        """The GPUNode is gone."""
+        self._written.pop(node, None)
+        self._decoded.pop(node, None)
+
     def read(self, node: str) -> Ledger | None:
         """The ledger, None where there is none or it cannot be read."""
         raw = self.gpu_node(node)

@@ -19,9 +19,9 @@ class Notes:
     `specs`: the last valid spec, by pool. `counted`: the engine's failure is counted. `wake_calls`: a wake call was
     sent since it entered Waking, and whether it was answered with success. `sleep_entered`: this process moved it to
     Sleeping; `sleep_sent`: and has called its /sleep since. `quiet_at_s`: when a Sleeping engine was first seen
-    drained. `peaks`, `failures`, `status_at_s`: by pool. `troubles`: by pod UID or pool. `trails`: by node.
-    `written`: UID of one of our objects to the resource version and status of our last status write. `told`: (UID,
-    reason) to its last events (time, message).
+    drained. `peaks`, `failures`, `status_at_s`: by pool. `troubles`: by pod UID or pool. `trails`: by node, with
+    its GPUNode's UID. `written`: UID of one of our objects to the resource version and status of our last status
+    write. `told`: (UID, reason) to its last events (time, message).
     """
 
     goals: dict[str, tuple[State, str]] = field(default_factory=dict)
@@ -39,7 +39,7 @@ class Notes:
     wake_ms: dict[str, int] = field(default_factory=dict)
     start_ms: dict[str, int] = field(default_factory=dict)
     wanted_w: dict[str, tuple[str, int]] = field(default_factory=dict)
-    trails: dict[str, Trail] = field(default_factory=dict)
+    trails: dict[str, tuple[str, Trail]] = field(default_factory=dict)
     requeued: dict[str, tuple[str, float]] = field(default_factory=dict)
     status_at_s: dict[str, float] = field(default_factory=dict)
     written: dict[str, tuple[int, dict[str, Any]]] = field(default_factory=dict)

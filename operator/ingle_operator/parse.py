@@ -143,6 +143,7 @@ class EnginePod:
     created_at_s: float
     need: Need
     trouble: str = ""
+    ready_changed_at_s: float = 0.0
 
     @property
     def ended(self) -> bool:
@@ -156,6 +157,7 @@ def engine_pod_of(obj: Object) -> EnginePod:
     conditions = {c["type"]: c for c in status.get("conditions") or ()}
     gpus = annotations.get(ANNOTATION_GPUS, "")
     gate = conditions.get(GATE_AWAKE) or {}
+    containers = conditions.get("ContainersReady") or {}
     namespace = metadata["namespace"]
     return EnginePod(
         key=(namespace, metadata["name"]),
@@ -167,7 +169,8 @@ def engine_pod_of(obj: Object) -> EnginePod:
         address=f"http://{status['podIP']}:{_port(spec)}" if status.get("podIP") else "",
         gpus=tuple(uuid for uuid in gpus.split(",") if uuid),
         phase=status.get("phase", "Pending"),
-        ready=(conditions.get("ContainersReady") or {}).get("status") == "True",
+        ready=containers.get("status") == "True",
+        ready_changed_at_s=seconds_of(containers.get("lastTransitionTime")),
         gate=gate.get("status") == "True",
         deleting="deletionTimestamp" in metadata,
         created_at_s=seconds_of(metadata.get("creationTimestamp")),

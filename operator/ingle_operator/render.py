@@ -123,6 +123,7 @@ def _container(spec: InferencePoolSpec, variant: Variant) -> dict[str, Any]:
         "args": _engine_args(spec, variant),
         "env": _env(),
         "ports": [{"name": "http", "containerPort": spec.engine.port}],
+        "terminationMessagePolicy": "FallbackToLogsOnError",
         "resources": {
             "requests": {"cpu": "100m", "memory": f"{host_mib}Mi", RESOURCE_GPU_MEMORY: gpu_mib},
             "limits": {"memory": f"{host_mib}Mi", RESOURCE_GPU_MEMORY: gpu_mib},

@@ -153,6 +153,8 @@ class World:
     def _named(self, topic: str) -> Callable[[Key, Any, Any], None]:
         def changed(key: Key, old: Any, new: Any) -> None:
             self.add(topic, "/".join(part for part in key if part))
+            if new is None:
+                self.notes.written.pop(old.uid, None)
             if topic == "pool" and (old is None or new is None or old.spec != new.spec):
                 self._pools_changed()
 
@@ -172,6 +174,8 @@ class World:
     def _gpu_node_changed(self, key: Key, old: Any, new: Any) -> None:
         self.add("node", key[1])
         self.touch_budgets()
+        if new is None:
+            self.ledgers.forget(key[1])
         for pod in self.pods.store.values():
             if pod.node == key[1] or not pod.node:
                 self.add("engine", "/".join(pod.key))
@@ -183,6 +187,8 @@ class World:
         if old is None or new is None or old.labels != new.labels:
             self.touch_budgets()
             self.add("node", key[1])
+            for pool in self.pools.store.values():  # it may be selected now, or no longer
+                self.add("pool", pool.name)
         if old is None or new is None or old.ready != new.ready:
             self._aim()
 

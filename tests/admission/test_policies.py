@@ -141,7 +141,7 @@ def test_nobody_else_changes_or_removes_our_marks(cluster: Any, bodies: Any, mad
     assert "written by Ingle only: leave them as they are" in said
     cluster.run(
         operator.merge_patch(
-            POD, "engine", {"metadata": {"annotations": {"ingle.dev/requeue": "3"}}}, "default"
+            POD, "engine", {"metadata": {"annotations": {"ingle.dev/requeue": "3"}}}, "default", "status"
         )
     )
     cluster.run(

@@ -42,18 +42,20 @@ def rights(*pairs: tuple[tuple[str, ...], tuple[str, ...]]) -> set[tuple[str, st
 
 
 USERS_OBJECTS = ("ingle.dev/inferencepools", "ingle.dev/routingpolicies")
+FOLLOW = ("list", "watch")
 EXPECTED = {
     "operator": rights(
-        (READ, (*USERS_OBJECTS, "ingle.dev/powerbudgets", "/nodes", "/namespaces")),
+        (FOLLOW, (*USERS_OBJECTS, "ingle.dev/powerbudgets", "/nodes")),
         (("patch",), tuple(f"ingle.dev/{plural}/status" for plural in OURS if plural != "gpunodes")),
-        ((*READ, "create", "patch", "delete"), ("ingle.dev/gpunodes", "/pods")),
+        ((*READ, "create", "patch"), ("ingle.dev/gpunodes",)),
+        ((*FOLLOW, "create", "delete"), ("/pods",)),
         (("patch",), ("/pods/status",)),
-        (("create", "patch"), ("/events",)),
+        (("create",), ("/events",)),
     ),
     "router": rights(
-        (READ, (*USERS_OBJECTS, "/pods")), (("create",), ("authentication.k8s.io/tokenreviews",))
+        (FOLLOW, (*USERS_OBJECTS, "/pods")), (("create",), ("authentication.k8s.io/tokenreviews",))
     ),
-    "agent": rights((READ, ("ingle.dev/gpunodes",)), (("patch",), ("ingle.dev/gpunodes/status",))),
+    "agent": rights((FOLLOW, ("ingle.dev/gpunodes",)), (("patch",), ("ingle.dev/gpunodes/status",))),
 }
 
 

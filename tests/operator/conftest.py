@@ -41,6 +41,7 @@ def _sibling(name: str) -> Any:
     return module
 
 
+engine_model = _sibling("engine_model")  # first: the site imports it by that name
 site_model = _sibling("site_model")
 Site = site_model.Site
 until = site_model.until
@@ -79,7 +80,7 @@ def pool_body(name: str = "p", **spec: Any) -> Object:
     variant = {
         "name": "v",
         "gpus": 1,
-        "memoryMiB": {"awake": site_model.AWAKE_MIB, "asleep": site_model.ASLEEP_MIB, "host": 0},
+        "memoryMiB": {"awake": engine_model.AWAKE_MIB, "asleep": engine_model.ASLEEP_MIB, "host": 0},
         "watts": {"busy": 300, "idle": 60},
     }
     base = {
@@ -241,7 +242,7 @@ def process(plane: ControlPlane, tmp_path: Path) -> Iterator[Callable[[str], Pro
     started: list[Process] = []
 
     def start(name: str) -> Process:
-        address = f"127.{site_model.NET}.9.{len(started) + 1}"
+        address = f"127.{engine_model.NET}.9.{len(started) + 1}"
         started.append(Process(plane, tmp_path, name, address))
         return started[-1]
 

@@ -4,15 +4,21 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-import os
-import time
 from collections.abc import Callable
-from dataclasses import dataclass, field
 from functools import partial
 from typing import Any
 
 import msgspec
 from aiohttp import web
+from operator_engine_model import (  # by conftest
+    AWAKE_MIB,
+    GPU_MIB,
+    NET,
+    RESERVED_MIB,
+    Engine,
+    now,
+    routes_of,
+)
 
 from ingle_core.ledger import PodRef, claim
 from ingle_kit import names
@@ -21,14 +27,6 @@ from ingle_kit.ledger import Written, write
 from ingle_kit.objects import timestamp
 from ingle_kit.streams import Demand, EndpointDemand, GpuProcess, GpuReading, Measurement, PoolDemand
 from ingle_kit.watch import Reflector
-
-GPU_MIB, RESERVED_MIB = 80000, 500
-AWAKE_MIB, ASLEEP_MIB = 40000, 1500
-NET = 64 + os.getpid() % 180
-
-
-def now() -> str:
-    return timestamp(time.time())
 
 
 async def until(check: Callable[[], Any], what: str, timeout_s: float = 30.0) -> Any:
@@ -43,26 +41,6 @@ async def until(check: Callable[[], Any], what: str, timeout_s: float = 30.0) ->
                 await asyncio.sleep(0.03)
     except TimeoutError:
         raise AssertionError(f"not within {timeout_s} s: {what}") from None
-
-
-@dataclass
-class Engine:
-    """What a test may see of an engine, and what may be wrong with it: see `Site.faults`."""
-
-    uid: str
-    pool: str
-    node: str
-    gpus: tuple[str, ...]
-    address: str
-    asleep: bool = False
-    running: int = 0
-    asked: int = 0
-    calls: list[str] = field(default_factory=list)
-    runner: web.AppRunner | None = None
-
-    @property
-    def memory_mib(self) -> int:
-        return ASLEEP_MIB if self.asleep else AWAKE_MIB
 
 
 class Site:
@@ -89,6 +67,7 @@ class Site:
         self._runners: list[web.AppRunner] = []
         self._tasks: set[asyncio.Task[None]] = set()
         self._busy: set[str] = set()
+        self._placed: dict[str, str] = {}
         self.pods = Reflector(
             kube, names.POD, decode=dict, label_selector=names.LABEL_POOL, on_change=self._pod_changed
         )
@@ -284,6 +263,7 @@ class Site:
                 await engine.runner.cleanup()
             self.engines.pop(uid, None)
             self.touch()
+        self._placed.pop(uid, None)
         await self.kube.delete(names.POD, name, namespace, uid=uid, grace_s=0)
 
     async def place(self, pod: Object) -> tuple[str, tuple[str, ...]] | None:
@@ -293,6 +273,7 @@ class Site:
         for node, uuids in self.gpus.items():
             for uuid in sorted(set(uuids) - self.lost, key=self._use):
                 plan = partial(claim, pod=ref, gpus=[uuid], memory_mib=AWAKE_MIB, watts=300, at=now())
+                self._placed[ref.uid] = uuid  # before the write: others choose meanwhile
                 result = await write(self.scheduler, node, plan)
                 if isinstance(result, Written):
                     await self.bind(pod, node, uuid)
@@ -300,7 +281,7 @@ class Site:
         return None
 
     def _use(self, uuid: str) -> tuple[int, str]:
-        return sum(uuid in engine.gpus for engine in self.engines.values()), uuid
+        return list(self._placed.values()).count(uuid), uuid
 
     async def bind(self, pod: Object, node: str, uuid: str) -> None:
         metadata = {k: pod["metadata"][k] for k in ("name", "namespace", "uid")}
@@ -319,7 +300,11 @@ class Site:
             await self.set_status(metadata["name"], {"phase": "Failed", "reason": "Error", "message": "boom"})
             return engine
         self.engines[engine.uid] = engine
-        engine.runner = await self._serve(engine.address, 8000, self._routes(engine))
+        engine.runner = await self._serve(
+            engine.address,
+            8000,
+            routes_of(engine, lambda: self.faults.get(pool), self.wakes, lambda: self.running, self.touch),
+        )
         ready = "False" if fault == "NeverReady" else "True"
         condition = {"type": "ContainersReady", "status": ready, "lastTransitionTime": now()}
         where = {"podIP": engine.address, "podIPs": [{"ip": engine.address}]}
@@ -329,38 +314,3 @@ class Site:
 
     async def set_status(self, pod: str, status: Object) -> None:
         await self.kube.strategic_patch(names.POD, pod, {"status": status}, "default", "status")
-
-    def _routes(self, engine: Engine) -> list[web.RouteDef]:
-        def fault() -> str | None:
-            return self.faults.get(engine.pool)
-
-        async def is_sleeping(_: web.Request) -> web.Response:
-            engine.asked += 1
-            return web.json_response({"is_sleeping": engine.asleep})
-
-        async def metrics(_: web.Request) -> web.Response:
-            return web.Response(
-                text=f'vllm:num_requests_running{{engine="0"}} {engine.running + self.running}\n'
-            )
-
-        async def change(request: web.Request) -> web.Response:
-            engine.calls.append(request.path)
-            if fault() == f"No{request.path}":
-                return web.Response(status=500)
-            if request.path == "/wake_up":
-                await self.wakes.wait()
-            engine.asleep = request.path == "/sleep"
-            self.touch()
-            return web.Response()
-
-        async def complete(_: web.Request) -> web.Response:
-            engine.calls.append("probe")
-            return web.json_response({"choices": []}, status=503 if engine.asleep else 200)
-
-        return [
-            web.get("/is_sleeping", is_sleeping),
-            web.get("/metrics", metrics),
-            web.post("/sleep", change),
-            web.post("/wake_up", change),
-            web.post("/v1/completions", complete),
-        ]

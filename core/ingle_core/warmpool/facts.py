@@ -24,7 +24,10 @@ SERVING_SOON = frozenset({State.PENDING, State.STARTING, State.AWAKE, State.WAKI
 
 @dataclass(frozen=True)
 class Engine:
-    """One replica. `since_s`: when it entered `state`. `busy_at_s`: when it last had a request."""
+    """One replica. `since_s`: when it entered `state`. `busy_at_s`: when it last had a request.
+
+    `answers` False: it has not passed its readiness probe for a while.
+    """
 
     uid: str
     state: State
@@ -33,6 +36,7 @@ class Engine:
     variant: str = ""
     in_flight: int = 0
     busy_at_s: float = 0.0
+    answers: bool = True
 
 
 @dataclass(frozen=True)

@@ -42,14 +42,15 @@ def plan(wish: PoolWish, engines: Sequence[Engine], demand: Demand, failures: Fa
 
     Up at once: sleepers are woken first (most recently used first), then new ones are started. Down slowly: an
     engine sleeps only when the most load of the last `idle_s` did not need it. Sleepers beyond the number to keep
-    stop after the same time. A failed pool starts again after `retry_delay_s`.
+    stop after the same time. One that does not answer is replaced and left to its liveness probe. A failed pool
+    starts again after `retry_delay_s`.
     """
     goals: dict[str, tuple[State, str]] = {}
     live = [e for e in engines if e.state not in (State.STOPPING, State.ENDED)]
     live = [e for e in live if not _outdated(wish, e, live, goals)]
     load = demand.waiting + demand.in_flight
     want = wanted_awake(wish, load)
-    serving = [e for e in live if e.state in SERVING_SOON]
+    serving = [e for e in live if e.state in SERVING_SOON and e.answers]
     sleepers = sorted(
         (e for e in live if e.state in (State.ASLEEP, State.SLEEPING)),
         key=lambda e: (e.state == State.SLEEPING, -e.busy_at_s, e.uid),
@@ -61,7 +62,7 @@ def plan(wish: PoolWish, engines: Sequence[Engine], demand: Demand, failures: Fa
     _let_idle_sleep(wish, serving, wanted_awake(wish, max(load, demand.peak)), now_s, goals)
     _stop_surplus(wish, sleepers[missing:], want, len(live), now_s, goals)
     keep = min(max(wish.max_awake, wish.asleep), max(want, wish.min_awake + wish.asleep))
-    current = sum(wish.current(e) for e in live)
+    current = sum(wish.current(e) and e.answers for e in live)
     lack = max(missing - len(woken), keep - current)
     wait_s = failures.at_s + retry_delay_s(failures.count) - now_s
     if lack > 0 and failures.count and wait_s > 0:

@@ -7,14 +7,14 @@ import time
 from functools import partial
 from typing import Any
 
-from ingle_core.ledger import Ledger, charged_watts, set_allotment
+from ingle_core.ledger import set_allotment
 from ingle_core.power.split import Allotment, NodePower, Split, split
-from ingle_core.power.trail import Trail, follow, held_w
 from ingle_kit.kube import KubeError
 from ingle_kit.names import POWER_BUDGET
 from ingle_kit.objects import PowerBudgetSpec
 from ingle_kit.objects.reasons import Reason
-from ingle_operator.parse import Budget, GpuNode, NodeRecord
+from ingle_operator.parse import Budget
+from ingle_operator.reconcile.nodepower import covered, node_power, selected
 from ingle_operator.status import conditions_of, current, write_status
 from ingle_operator.world import World
 
@@ -37,8 +37,8 @@ async def reconcile_budgets(world: World, _: str) -> float | None:
         if budget.spec is None:
             await _tell_unreadable(world, budget)
             continue
-        names = [node.name for node in _selected(world, budget.spec)]
-        facts = [fact for fact in (_node_power(world, name) for name in names) if fact is not None]
+        names = selected(world, budget.spec)
+        facts = [fact for fact in (node_power(world, name) for name in names) if fact is not None]
         result = split(budget.spec.watts, budget.spec.host_watts, facts)
         for part in result.nodes:
             parts.setdefault(part.name, []).append(part)
@@ -81,59 +81,10 @@ async def _lift(world: World) -> None:
     """Nodes that no budget covers any more are free again; none is while a budget cannot be read."""
     if any(b.spec is None for b in world.budgets.store.values()):
         return
-    covered = {n.name for b in world.budgets.store.values() if b.spec for n in _selected(world, b.spec)}
     for _, name in list(world.gpu_nodes.store):
-        if name not in covered:
+        if not covered(world, name):
             world.notes.trails.pop(name, None)
             await _allot(world, name, None, None)
-
-
-def _selected(world: World, spec: PowerBudgetSpec) -> list[NodeRecord]:
-    """Nodes with GPUs whose labels match."""
-    wanted = spec.node_selector.match_labels.items()
-    found = [n for n in world.nodes.store.values() if ("", n.name) in world.gpu_nodes.store]
-    return sorted((n for n in found if wanted <= n.labels.items()), key=lambda n: n.name)
-
-
-def _node_power(world: World, name: str) -> NodePower | None:
-    gpu_node: GpuNode = world.gpu_nodes.store[("", name)]
-    ledger = world.ledger(name)
-    if ledger is None or not gpu_node.status.gpus:
-        return None
-    max_w = sum(g.watts.max or 0 for g in gpu_node.status.gpus)
-    measurement = world.measurement(name)
-    observed = measurement.observed_revision if measurement else gpu_node.status.observed_revision
-    trail = follow(world.notes.trails.get(name, Trail()), ledger.revision, ledger.watts_allotted, observed)
-    world.notes.trails[name] = trail
-    claimed_w = charged_watts(ledger)
-    return NodePower(
-        name=name,
-        floor_w=sum(g.floor_watts for g in ledger.gpus),
-        claimed_w=claimed_w,
-        wanted_w=claimed_w + _wanted_w(world, ledger, name),
-        max_w=max_w,
-        allotted_w=ledger.watts_allotted,
-        enforced_w=_enforced_w(world, name),
-        last_enforced_w=sum(g.watts.enforced or g.watts.max or 0 for g in gpu_node.status.gpus),
-        held_w=held_w(trail, max_w),
-        obeys=not any(c.type == "Stalled" and c.status == "True" for c in gpu_node.status.conditions),
-    )
-
-
-def _wanted_w(world: World, ledger: Ledger, name: str) -> int:
-    """Watts above today's charge that engines on this node were refused: per GPU, only what its floor lacks."""
-    extra_w = 0
-    for uid, (node, watts) in world.notes.wanted_w.items():
-        gpus = [g for g in ledger.gpus if any(c.pod_uid == uid for c in g.claims)]
-        if node == name and gpus:
-            each_w = -(-watts // len(gpus))
-            extra_w += sum(max(g.floor_watts, g.claimed_watts + each_w) - g.charged_watts for g in gpus)
-    return extra_w
-
-
-def _enforced_w(world: World, name: str) -> int | None:
-    measurement = world.measurement(name)
-    return None if measurement is None else int(sum(-(-g.enforced_w // 1) for g in measurement.gpus))
 
 
 def _status(

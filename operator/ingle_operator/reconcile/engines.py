@@ -13,7 +13,7 @@ from ingle_kit.objects import InferencePoolSpec, timestamp
 from ingle_kit.objects.reasons import Reason
 from ingle_operator.parse import EnginePod, Pool
 from ingle_operator.reconcile.facts import read_facts
-from ingle_operator.reconcile.moves import LOOK_AGAIN_S, move_engine
+from ingle_operator.reconcile.moves import LOOK_AGAIN_S, clear_past_trouble, move_engine
 from ingle_operator.status import count_failure, reason_of, tell
 from ingle_operator.world import World
 
@@ -42,6 +42,7 @@ async def reconcile_engine(world: World, name: str) -> float | None:
         if taken.act is Act.WAIT:
             if facts.state is State.PENDING:
                 return await _requeue_if_stuck(world, pod, facts)
+            clear_past_trouble(world, pool, pod)
             return _pause_s(facts, goal, limits, now_s)
         pause_s = await _take(world, pool, spec, pod, facts, taken)
         if pause_s is not None:

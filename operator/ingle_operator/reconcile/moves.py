@@ -5,7 +5,7 @@ from __future__ import annotations
 import time
 from typing import cast
 
-from ingle_core.ledger import TRANSITIONS, Ledger, LedgerError, Op, move
+from ingle_core.ledger import TRANSITIONS, Ledger, LedgerError, Op, fits, move
 from ingle_core.ledger import State as LedgerState
 from ingle_core.warmpool.facts import State
 from ingle_core.warmpool.lifecycle import EngineFacts, charge_mib
@@ -56,6 +56,19 @@ async def move_engine(
     if to is State.ASLEEP:
         await tell(world, INFERENCE_POOL, pool, Reason.PUT_TO_SLEEP, f"engine {pod.key[1]} sleeps")
     return None
+
+
+def clear_past_trouble(world: World, pool: Pool, pod: EnginePod) -> None:
+    """Takes back a refusal once the wake would fit: routers send nobody while it stands, so nobody would ask again."""
+    trouble = world.notes.troubles.get(pod.uid)
+    ledger = world.ledger(pod.node) if pod.node else None
+    if trouble is None or ledger is None or ledger.holder(pod.uid) is None:
+        return
+    ops = move(ledger, pod.uid, "Waking", memory_mib=pod.need.awake_mib, watts=pod.need.busy_w)
+    if fits(ledger, ops) is None:
+        world.notes.troubles.pop(pod.uid, None)
+        world.notes.wanted_w.pop(pod.uid, None)
+        world.add("status", pool.name)
 
 
 def _busy(ledger: Ledger, pod: EnginePod) -> bool:

@@ -9,6 +9,7 @@ from ingle_core.ledger import Ledger, release
 from ingle_kit.kube import Conflict, Object
 from ingle_kit.names import GPU_NODE, LABEL_POOL, NODE, POD, SCHEDULER_NAME
 from ingle_operator.parse import EnginePod, engine_pod_or_none, seconds_of
+from ingle_operator.reconcile.nodepower import FIRST_REVISION, covered, enforced_watts
 from ingle_operator.reconcile.rebuild import rebuilt, taken_over
 from ingle_operator.world import World
 
@@ -57,12 +58,17 @@ async def _bound_pods(world: World, name: str) -> list[EnginePod]:
 
 
 async def _create(world: World, name: str, node_uid: str) -> None:
+    """A new ledger. Under a budget it starts with the limits in force, which is what the node is charged for."""
     owner = {"apiVersion": NODE.api_version, "kind": NODE.kind, "name": name, "uid": node_uid}
+    spec: Object = {"revision": FIRST_REVISION, "gpus": [], "zones": [], "pods": []}
+    enforced_w = enforced_watts(world, name)
+    if enforced_w is not None and covered(world, name):
+        spec |= {"wattsAllotted": enforced_w, "wattsSafe": enforced_w}
     body = {
         "apiVersion": GPU_NODE.api_version,
         "kind": GPU_NODE.kind,
         "metadata": {"name": name, "ownerReferences": [owner]},
-        "spec": {"revision": 1, "gpus": [], "zones": [], "pods": []},
+        "spec": spec,
     }
     try:
         await world.kube.create(GPU_NODE, body)

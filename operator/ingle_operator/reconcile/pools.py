@@ -18,6 +18,7 @@ from ingle_operator.status import count_failure, current, tell, write_status
 from ingle_operator.world import World
 
 TICK_S = 0.5
+UNANSWERED_S = 5.0
 STATUS_EVERY_S = 0.5
 
 
@@ -28,6 +29,8 @@ async def reconcile_pool(world: World, name: str) -> float | None:
     if pool is None:
         world.notes.forget_pool(name)
         return None
+    if "deletionTimestamp" in pool.raw["metadata"]:
+        return None  # its engines go with it; new ones would only hold it up
     spec = world.spec_of(pool)
     if spec is None:
         world.add("status", name)
@@ -40,7 +43,8 @@ async def reconcile_pool(world: World, name: str) -> float | None:
             world.add("engine", "/".join(pod.key))
     world.add("status", name)  # after the engines: a wake comes first
     await _start(world, view)
-    settled = not view.demand.waiting and all(e.state is State.ASLEEP for e in view.engines)
+    kept = len(view.engines) <= spec.replicas.min + spec.warm.asleep
+    settled = kept and not view.demand.waiting and all(e.state is State.ASLEEP for e in view.engines)
     return world.settings.resync_s if settled and not view.plan.retry_in_s else TICK_S
 
 
@@ -131,7 +135,8 @@ def engine_of(world: World, pod: EnginePod) -> Engine:
         state, since_s = State.PENDING, pod.created_at_s
     in_flight = sum(e.in_flight for d in world.demands() for e in d.endpoints if e.pod_uid == pod.uid)
     busy_at_s = max(world.notes.busy_at_s.get(pod.uid, 0.0), since_s)
-    return Engine(pod.uid, state, since_s, pod.revision, pod.variant, in_flight, busy_at_s)
+    answers = state is not State.AWAKE or pod.ready or time.time() - pod.ready_changed_at_s < UNANSWERED_S
+    return Engine(pod.uid, state, since_s, pod.revision, pod.variant, in_flight, busy_at_s, answers)
 
 
 def demand_of(world: World, pool: str, spec: InferencePoolSpec, now_s: float) -> Demand:

@@ -43,7 +43,7 @@ def pool_status(world: World, pool: Pool, view: View | None) -> dict[str, Any]:
         wrong = (False, Reason.INVALID_SPEC, pool.error)
         conditions = conditions_of(pool, now_s, accepted=wrong, ready=wrong)
         return dict(pool.status) | {"observedGeneration": pool.generation, "conditions": conditions}
-    count = {state: sum(e.state is state for e in view.engines) for state in State}
+    count = {state: sum(e.state is state and e.answers for e in view.engines) for state in State}
     starting = count[State.PENDING] + count[State.STARTING] + count[State.WAKING]
     ready = _ready(world, view, count)
     under_way = starting + count[State.SLEEPING] + count[State.STOPPING] > 0
@@ -151,8 +151,11 @@ def _fits_nowhere(world: World, view: View) -> str:
         return ""
     largest = max(g.memory_mib.total - g.memory_mib.reserved for g in from_nodes)
     variant = view.variant
-    selector = view.spec.placement.node_selector
-    where = f" with labels {selector}" if selector else ""
+    selector = view.spec.placement.node_selector.items()
+    if not any(selector <= node.labels.items() for node in world.nodes.store.values()):
+        wanted = ", ".join(f"{key}={value}" for key, value in selector)
+        return f"no node has the labels {wanted}: change placement.nodeSelector or label a node"
+    where = f" with labels {', '.join(f'{key}={value}' for key, value in selector)}" if selector else ""
     return (
         f"variant {variant.name} needs {variant.gpus} x {variant.memory_mib.awake} MiB"
         f" on {', '.join(variant.gpu_products) or 'any GPU'} of one node{where}; the largest GPU here has {largest} MiB:"

@@ -134,3 +134,10 @@ def test_floors_are_kept_and_nothing_is_both_started_and_stopped(
     assert len(awake_after) + len(woken) + result.start >= low
     assert not (result.start and ended)
     assert result.wanted_awake <= wish.max_awake
+
+
+def test_an_engine_that_does_not_answer_is_replaced_by_a_sleeper_or_a_new_one() -> None:
+    hung = engine("a", State.AWAKE, answers=False)
+    assert plan(WISH, [hung], Demand(waiting=1), NO_FAILURES, 1).start == 1
+    woken = plan(WISH, [hung, engine("b", State.ASLEEP)], Demand(waiting=1), NO_FAILURES, 1)
+    assert woken.goals["b"][0] is State.AWAKE

@@ -42,10 +42,11 @@ def _idle(seconds: int) -> Object:
 
 async def _rounds(scene: Scene, pool: str, delays_ms: list[float]) -> None:
     for number in range(ROUNDS_A_POOL):
-        await scene.until(f"{pool} to sleep", lambda: _asleep(scene, pool))
+        await scene.until(f"{pool} to sleep", lambda: _state(scene, pool) == "Asleep")
         answer = await scene.clients["team"].ask(pool, tokens=1)
         if not answer.good:
             raise StepFailed(f"{pool}, wake {number}: {answer.status} {answer.fault} {answer.message}")
+        await scene.until(f"{pool} to be seen awake", lambda: _state(scene, pool) != "Asleep")
         called_at_s = await _wake_call_at_s(scene, pool)
         if called_at_s < answer.sent_at_s:
             raise StepFailed(f"{pool}, wake {number}: answered without a wake call after the request")
@@ -54,9 +55,10 @@ async def _rounds(scene: Scene, pool: str, delays_ms: list[float]) -> None:
             scene.say(f"{number + 1} of {ROUNDS_A_POOL} rounds")
 
 
-def _asleep(scene: Scene, pool: str) -> bool:
-    counts = scene.replicas(pool)
-    return bool(counts.get("asleep")) and not counts.get("awake") and not counts.get("starting")
+def _state(scene: Scene, pool: str) -> str:
+    """The ledger's word on the pool's only engine; it is written before anything is done."""
+    engines = scene.engines(pool)
+    return str(scene.holder(engines[0]["metadata"]["uid"]).get("state", "")) if len(engines) == 1 else ""
 
 
 async def _wake_call_at_s(scene: Scene, pool: str) -> float:

@@ -1,7 +1,8 @@
 """Watches the whole time: enforced limits against the cap, used memory against the ledger.
 
 A reading at one moment and an object read at another can be compared only with what the object was *around* that
-moment: a reading breaks a rule if it breaks it against every value that the object had within `AROUND_S`.
+moment: a reading breaks a rule if it breaks it against every value that the object had within `AROUND_S`, or, while
+the API server could not be asked, until the watches have caught up.
 """
 
 from __future__ import annotations
@@ -15,7 +16,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from ingle_kit.kube import Kube, Object
+from ingle_kit.kube import Kube, KubeError, Object
 from ingle_kit.names import GPU_NODE, POWER_BUDGET
 from ingle_kit.streams import MIB
 from ingle_kit.watch import Reflector
@@ -23,6 +24,9 @@ from ingle_kit.watch import Reflector
 PERIOD_S = 0.1
 AROUND_S = 0.3
 SETTLE_S = 1.0
+CATCH_UP_S = 6.0  # a watch that was cut is back within its longest pause
+ASK_S = 0.5
+OUTAGES_MAX = 100
 
 
 @dataclass
@@ -58,6 +62,9 @@ class Witness:
         self._tasks: list[asyncio.Task[None]] = []
         self._processes: list[asyncio.subprocess.Process] = []
         self._last: dict[str, dict[str, Any]] = {}
+        self._kube = kube
+        self._cut_at_s: float | None = None
+        self._outages: deque[tuple[float, float]] = deque(maxlen=OUTAGES_MAX)
         self.counts = Counts()
 
     async def start(self) -> None:
@@ -75,7 +82,7 @@ class Witness:
             )
             self._processes.append(process)
             self._tasks.append(loop.create_task(self._read(node, process)))
-        self._tasks.append(loop.create_task(self._judge()))
+        self._tasks += [loop.create_task(self._judge()), loop.create_task(self._ask_server())]
 
     async def stop(self) -> None:
         """Judges what is left, then ends its processes. Raises WitnessError where a part of it had ended by itself."""
@@ -124,12 +131,35 @@ class Witness:
             self._last[node] = row
             self._rows.append((node, row))
 
+    async def _ask_server(self) -> None:
+        """Notes when the API server could not be asked."""
+        while True:
+            asked_s = time.time()
+            try:
+                await self._kube.list(POWER_BUDGET)
+            except KubeError:
+                self._cut_at_s = self._cut_at_s or asked_s - ASK_S
+            else:
+                if self._cut_at_s is not None:
+                    self._outages.append((self._cut_at_s, time.time() + CATCH_UP_S))
+                    self._cut_at_s = None
+            await asyncio.sleep(ASK_S)
+
+    def _known_at_s(self, row: dict[str, Any]) -> float:
+        """When every value that the objects had during a reading has been heard; infinite: not yet known."""
+        until_s = float(row["until_s"])
+        if self._cut_at_s is not None and until_s >= self._cut_at_s - AROUND_S:
+            return float("inf")
+        late = [end_s for start_s, end_s in self._outages if start_s - AROUND_S <= until_s <= end_s]
+        return max(late, default=until_s)
+
     async def _judge(self) -> None:
         """Compares a reading once later values of the objects had time to arrive."""
         while True:
             await asyncio.sleep(PERIOD_S)
-            while self._rows and self._rows[0][1]["until_s"] < time.time() - SETTLE_S:
+            while self._rows and self._known_at_s(self._rows[0][1]) < time.time() - SETTLE_S:
                 node, row = self._rows.popleft()
+                row["known_at_s"] = self._known_at_s(row)
                 self._judge_memory(node, row)
                 if node == min(self._environments):
                     self._judge_watts(row)
@@ -139,7 +169,7 @@ class Witness:
             if used is None:
                 continue
             self.counts.memory_samples += 1
-            claimed = most_around(self._claims.get(uuid, ()), row["at_s"], row["until_s"])
+            claimed = most_around(self._claims.get(uuid, ()), row["at_s"], row["known_at_s"])
             if used // MIB > (claimed or 0):
                 self.counts.oversold_samples += 1
                 self._note(f"{_clock(row)} {node} {uuid}: {used // MIB} MiB used, {claimed or 0} MiB claimed")
@@ -147,7 +177,7 @@ class Witness:
     def _judge_watts(self, row: dict[str, Any]) -> None:
         if len(self._last) < len(self._environments):
             return
-        cap_w = most_around(self._caps, row["at_s"], row["until_s"])
+        cap_w = most_around(self._caps, row["at_s"], row["known_at_s"])
         if cap_w is None:
             return
         self.counts.budget_samples += 1
