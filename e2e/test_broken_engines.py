@@ -28,7 +28,7 @@ async def answering(scene: Scene, pod: Object) -> bool:
     """Whether the engine works on a request."""
     async with scene.session.get(f"http://{pod['status']['podIP']}:{ENGINE_PORT}/metrics") as reply:
         lines = (await reply.text()).splitlines()
-    return any(line.startswith("vllm:num_requests_running{") and not line.endswith(" 0") for line in lines)
+    return any(float(line.split()[-1]) > 0 for line in lines if line.startswith("vllm:num_requests_running{"))
 
 
 async def replaced(scene: Scene, pod: Object) -> Object:

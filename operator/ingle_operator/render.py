@@ -25,6 +25,7 @@ from ingle_operator.parse import Pool
 
 BASE_MEMORY_MIB = 2048
 GRACE_S = 30
+START_SLACK_S = 30  # we end a start that takes too long, with a reason; the kubelet only after us
 REVISIONS_MAX = 8192
 
 _revisions: dict[
@@ -129,12 +130,12 @@ def _container(spec: InferencePoolSpec, variant: Variant) -> dict[str, Any]:
             "limits": {"memory": f"{host_mib}Mi", RESOURCE_GPU_MEMORY: gpu_mib},
         },
         "readinessProbe": health | {"periodSeconds": 1, "timeoutSeconds": 2, "failureThreshold": 3},
-        "livenessProbe": health
+        "livenessProbe": health | {"periodSeconds": 5, "timeoutSeconds": 5, "failureThreshold": 4},
+        "startupProbe": health
         | {
-            "periodSeconds": 5,
-            "timeoutSeconds": 5,
-            "failureThreshold": 6,
-            "initialDelaySeconds": spec.engine.start_seconds,
+            "periodSeconds": 1,
+            "timeoutSeconds": 2,
+            "failureThreshold": spec.engine.start_seconds + START_SLACK_S,
         },
     }
 

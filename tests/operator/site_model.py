@@ -271,13 +271,17 @@ class Site:
         metadata = pod["metadata"]
         ref = PodRef(metadata["uid"], f"{metadata['namespace']}/{metadata['labels'][names.LABEL_POOL]}")
         for node, uuids in self.gpus.items():
-            for uuid in sorted(set(uuids) - self.lost, key=self._use):
+            left = set(uuids) - self.lost
+            while left:
+                uuid = min(left, key=self._use)  # anew each time: others choose meanwhile
+                left.discard(uuid)
                 plan = partial(claim, pod=ref, gpus=[uuid], memory_mib=AWAKE_MIB, watts=300, at=now())
-                self._placed[ref.uid] = uuid  # before the write: others choose meanwhile
+                self._placed[ref.uid] = uuid
                 result = await write(self.scheduler, node, plan)
                 if isinstance(result, Written):
                     await self.bind(pod, node, uuid)
                     return node, (uuid,)
+                del self._placed[ref.uid]
         return None
 
     def _use(self, uuid: str) -> tuple[int, str]:

@@ -212,8 +212,9 @@ class Stack:
             await asyncio.sleep(0.1)
 
     async def pods_ready(self) -> bool:
+        """Whether all of our pods are ready, and so now: a status may be older than the end of its process."""
         items, _ = await self.api.list(POD, SYSTEM_NAMESPACE)
-        return len(items) >= 3 + len(self.nodes) and all(_is_ready(pod) for pod in items)
+        return len(items) >= 3 + len(self.nodes) and all(_is_ready(pod) and _runs(pod) for pod in items)
 
     async def _nodes_reported(self) -> bool:
         items, _ = await self.api.list(GPU_NODE)
@@ -260,6 +261,19 @@ def _namespace_first(path: Path) -> tuple[int, str]:
 
 def _is_ready(pod: Object) -> bool:
     return _has_condition(pod, "Ready")
+
+
+def _runs(pod: Object) -> bool:
+    """Whether the processes that the status names are there."""
+    statuses = (pod.get("status") or {}).get("containerStatuses") or ()
+    return all(_alive(str(status.get("containerID", "")).rpartition("/")[2]) for status in statuses)
+
+
+def _alive(pid: str) -> bool:
+    try:
+        return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] != "Z"
+    except OSError:
+        return False
 
 
 def _has_condition(obj: Object, kind: str) -> bool:
