@@ -75,7 +75,7 @@ class LedgerPod(ApiModel):
     uid: Uid = Field(description="UID of the pod.")
     pool: Annotated[str, Field(min_length=1, max_length=317)] = Field(description="Its pool, namespace/name.")
     state: LedgerState = Field(description="What it is charged for.")
-    epoch: Counter = Field(description="Epoch of the lease under which it was written, for people; writes are fenced by the lease itself.")
+    epoch: Counter = Field(description="Lease epoch it was written under; for people to read.")
     at: Timestamp = Field(description="When this state began (RFC 3339).")
 
 

@@ -132,7 +132,7 @@ class InferencePoolSpec(ApiModel):
     rules: ClassVar[tuple[Rule, ...]] = (
         Rule(
             "self.engine.kind != 'Custom' || !has(self.warm) || !has(self.warm.asleep) || self.warm.asleep == 0",
-            "an engine of kind Custom cannot sleep: set warm.asleep to 0 or use VLLM or SGLang",
+            "an engine of kind Custom cannot sleep: set warm.asleep to 0 or use VLLM",
             lambda s: s.engine.kind != "Custom" or s.warm.asleep == 0,
         ),
         Rule(

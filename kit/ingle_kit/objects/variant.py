@@ -35,8 +35,8 @@ class Weights(ApiModel):
 class Engine(ApiModel):
     """How a replica is run."""
 
-    kind: Literal["VLLM", "SGLang", "Custom"] = Field(
-        description="Which engine it is. VLLM and SGLang can sleep; Custom is only started and stopped."
+    kind: Literal["VLLM", "Custom"] = Field(
+        description="Which engine it is. VLLM can sleep; Custom is only started and stopped."
     )
     image: Annotated[str, Field(min_length=1, max_length=512, pattern=r"^[!-~]+$")] = Field(
         description="Container image of the engine."

@@ -103,7 +103,7 @@ POOL_CASES = [
     ),
     Case(
         INFERENCE_POOL,
-        "an engine of kind Custom cannot sleep: set warm.asleep to 0 or use VLLM or SGLang",
+        "an engine of kind Custom cannot sleep: set warm.asleep to 0 or use VLLM",
         lambda s: (at("engine.kind", "Custom")(s), at("warm.asleep", 0)(s)),
         lambda s: (at("engine.kind", "Custom")(s), at("warm.asleep", 1)(s)),
     ),
