@@ -131,7 +131,9 @@ async def power_cut(scene: Scene) -> None:
     await scene.until("mistral-7b to be servable again", lambda: _refusal(scene, "mistral-7b") is None, 30)
     third = await scene.clients["team"].ask("mistral-7b")
     scene.say(f"budget back at 10500 W: mistral-7b answered by {third.served_by}: status {third.status}")
-    check(third.good and third.served_by == "chat/mistral-7b", f"{third.status} {third.fault} {third.served_by}")
+    check(
+        third.good and third.served_by == "chat/mistral-7b", f"{third.status} {third.fault} {third.served_by}"
+    )
 
 
 def _cap_w(scene: Scene) -> int:
