@@ -56,7 +56,7 @@ def _of_refusals(errors: list[Forbidden], server: str) -> str:
     found = [match for error in errors if (match := _REFUSED.search(error.message))]
     if not found:
         return f"{server} forbids it: {errors[0].message}"
-    rights = ", ".join(dict.fromkeys(_right(match) for match in found))
+    rights = ", ".join(sorted({_right(match) for match in found}))  # answers come in any order
     return f"{found[0]['user']} may not {rights}: ask for that right, or choose another --context."
 
 
