@@ -10,7 +10,7 @@ import pytest
 from ingle_lab.checks import writes_by_us
 from ingle_lab.demo.scene import Scene
 
-QUIET_S = float(os.environ.get("INGLE_E2E_QUIET_S", "30"))
+QUIET_S = float(os.environ.get("INGLE_E2E_QUIET_S", "15"))
 
 
 @pytest.mark.timeout(QUIET_S + 90)

@@ -12,7 +12,7 @@ from ingle_agent.hub import Hub
 from ingle_agent.ledger import Ledger, ledger_of
 from ingle_agent.loop import Snapshot
 from ingle_agent.numa import zones
-from ingle_agent.status import status_of, worth_writing
+from ingle_agent.status import status_of, worth_writing, worth_writing_later
 from ingle_kit.kube import Kube, KubeError
 from ingle_kit.names import GPU_NODE
 from ingle_kit.objects import GPUNodeStatus, dump, with_condition
@@ -21,12 +21,16 @@ from ingle_kit.watch import Key, Reflector
 FIELD_MANAGER = "ingle-agent"
 PAUSE_MIN_S = 0.05
 PAUSE_MAX_S = 5.0
+LATER_S = 1.0
 
 log = logging.getLogger(__name__)
 
 
 class Reporter:
-    """Writes only what a reader needs: see `worth_writing`; else a heartbeat. Waits until the GPUNode exists."""
+    """Writes what decisions wait for at once, limits at most once in `LATER_S`, else a heartbeat.
+
+    Waits until the GPUNode exists.
+    """
 
     def __init__(
         self,
@@ -47,6 +51,7 @@ class Reporter:
         self._written: GPUNodeStatus | None = None
         self._written_at_s = 0.0
         self._due = asyncio.Event()
+        self._later = False
         self.writes = 0
         self.reflector: Reflector[Ledger] = Reflector(
             kube, GPU_NODE, decode=ledger_of, field_selector=f"metadata.name={node}", on_change=self._changed
@@ -79,12 +84,13 @@ class Reporter:
                 self._due.set()
 
     async def _wait(self) -> None:
-        left_s = self._written_at_s + self._heartbeat_s - time.monotonic()
+        pause_s = LATER_S if self._later else self._heartbeat_s
+        left_s = self._written_at_s + pause_s - time.monotonic()
         try:
             async with asyncio.timeout(max(PAUSE_MIN_S, left_s)):
                 await self._due.wait()
         except TimeoutError:
-            pass  # the heartbeat is due
+            pass  # the heartbeat is due, or what could wait
         self._due.clear()
 
     async def _write_if_due(self) -> None:
@@ -92,8 +98,7 @@ class Reporter:
         if snapshot is None or ("", self._node) not in self.reflector.store:
             return
         new = self._status(snapshot)
-        late = time.monotonic() - self._written_at_s >= self._heartbeat_s
-        if not late and not worth_writing(self._written, new, self._foreign_mib):
+        if not self._is_due(new):
             return
         new = new.model_copy(update={"numa": await asyncio.to_thread(zones, self._numa_root)})
         body = {
@@ -105,6 +110,18 @@ class Reporter:
         await self._kube.apply(GPU_NODE, body, manager=FIELD_MANAGER, subresource="status", force=True)
         self._written, self._written_at_s = new, time.monotonic()
         self.writes += 1
+
+    def _is_due(self, new: GPUNodeStatus) -> bool:
+        """Sets `_later` where it is due only after a while."""
+        age_s = time.monotonic() - self._written_at_s
+        self._later = False
+        if self._written is None or age_s >= self._heartbeat_s:
+            return True
+        if worth_writing(self._written, new, self._foreign_mib):
+            return True
+        changed = worth_writing_later(self._written, new)
+        self._later = changed and age_s < LATER_S
+        return changed and not self._later
 
     def _status(self, snapshot: Snapshot) -> GPUNodeStatus:
         """Without NUMA zones, whose free memory is read only for a write."""

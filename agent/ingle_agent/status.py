@@ -45,7 +45,7 @@ def foreign_mib(sample: GpuSample, pods: dict[int, str], ledger: Ledger | None) 
         return max(0, used_mib - (ledger.claimed_mib.get(sample.uuid, 0) if ledger else 0))
     ours = ledger.pods if ledger else frozenset()
     ours_bytes = sum(p.memory_bytes or 0 for p in sample.processes if pods.get(p.pid, "") in ours)
-    return max(0, used_mib - ours_bytes // MIB)
+    return max(0, -(-(sample.used_bytes - ours_bytes) // MIB))
 
 
 def _gpu(shape: GpuShape, sample: GpuSample, snapshot: Snapshot, stale: bool) -> GpuStatus:
@@ -102,10 +102,10 @@ def _conditions(snapshot: Snapshot, gpus: Sequence[GpuStatus], now_s: float) -> 
 
 
 def worth_writing(old: GPUNodeStatus | None, new: GPUNodeStatus, foreign_step_mib: int) -> bool:
-    """Foreign memory moved by a step, or health, limits, conditions or the observed revision changed."""
-    if old is None or (old.boot_id, old.observed_revision) != (new.boot_id, new.observed_revision):
+    """Decisions wait for it: foreign memory moved by a step, or what is there, its health or conditions changed."""
+    if old is None or old.boot_id != new.boot_id:
         return True
-    if [_state(gpu) for gpu in old.gpus] != [_state(gpu) for gpu in new.gpus]:
+    if [_shape(gpu) for gpu in old.gpus] != [_shape(gpu) for gpu in new.gpus]:
         return True
     if [(c.type, c.status, c.message) for c in old.conditions] != [
         (c.type, c.status, c.message) for c in new.conditions
@@ -115,5 +115,12 @@ def worth_writing(old: GPUNodeStatus | None, new: GPUNodeStatus, foreign_step_mi
     return any(abs(a.memory_mib.foreign - b.memory_mib.foreign) >= foreign_step_mib for a, b in pairs)
 
 
-def _state(gpu: GpuStatus) -> tuple[object, ...]:
-    return gpu.uuid, gpu.health, gpu.watts, gpu.mig, gpu.nvlink_peers, gpu.numa
+def worth_writing_later(old: GPUNodeStatus, new: GPUNodeStatus) -> bool:
+    """Limits or the observed revision changed: who decides by them reads the stream of measurements."""
+    return old.observed_revision != new.observed_revision or [gpu.watts for gpu in old.gpus] != [
+        gpu.watts for gpu in new.gpus
+    ]
+
+
+def _shape(gpu: GpuStatus) -> tuple[object, ...]:
+    return gpu.uuid, gpu.health, gpu.watts.max, gpu.watts.min, gpu.mig, gpu.nvlink_peers, gpu.numa

@@ -20,8 +20,9 @@ from ingle_extender.filtering import BAD_ASK, RESERVED_ELSEWHERE, Filtering, sta
 from ingle_extender.metrics import Metrics
 from ingle_extender.nodes import Nodes, Seen
 from ingle_extender.wire import BindArgs, Pod
-from ingle_kit.kube import Kube, KubeError, NotFound, Unavailable
-from ingle_kit.ledger import Refused, Written, write
+from ingle_kit.kube import Kube, KubeError, NotFound, Object, Unavailable
+from ingle_kit.ledger import Refused, Written
+from ingle_kit.ledgerwriter import LedgerWriter
 from ingle_kit.names import ANNOTATION_GPUS, POD
 
 log = logging.getLogger(__name__)
@@ -36,7 +37,7 @@ _TEXT_OF = {NAMES[reason]: text for reason, text in TEXTS.items()}
 
 
 class Binding:
-    """Writes claims and Bindings; claims on one node go one after the other."""
+    """Writes claims and Bindings; claims of one burst on one node share a write."""
 
     def __init__(
         self,
@@ -52,7 +53,14 @@ class Binding:
     ) -> None:
         self._kube, self._nodes, self._assumptions = kube, nodes, assumptions
         self._decisions, self._filtering, self._metrics = decisions, filtering, metrics
-        self._attempts, self._clock = attempts, clock
+        self._clock = clock
+        self._ledgers = LedgerWriter(
+            kube,
+            current=self._known,
+            on_written=lambda node, obj: nodes.take(node, Seen.of(obj)),
+            attempts=attempts,
+            jitter=lambda n: random.uniform(0, min(0.2, 0.01 * 2**n)),
+        )
         self._locks: WeakValueDictionary[str, asyncio.Lock] = WeakValueDictionary()
 
     async def bind(self, args: BindArgs) -> str:
@@ -109,18 +117,7 @@ class Binding:
         return chosen
 
     async def _claim(self, args: BindArgs, pending: Pending | None) -> Written | Refused:
-        async with self._lock(f"node/{args.node}"):
-            seen = self._nodes.seen(args.node)
-            outcome = await write(
-                self._kube,
-                args.node,
-                lambda ledger: _plan(ledger, args.pod_uid, pending),
-                attempts=self._attempts,
-                current=seen.obj if seen else None,
-                jitter=lambda n: random.uniform(0, min(0.2, 0.01 * 2**n)),
-            )
-            if isinstance(outcome, Written):
-                self._nodes.take(args.node, Seen.of(outcome.obj))
+        outcome = await self._ledgers.write(args.node, lambda ledger: _plan(ledger, args.pod_uid, pending))
         self._metrics.conflicts.inc(outcome.conflicts)
         if isinstance(outcome, Refused):
             self._metrics.refused.labels(outcome.reason).inc()
@@ -159,12 +156,9 @@ class Binding:
         return NOT_BOUND
 
     async def _release(self, args: BindArgs) -> None:
-        async with self._lock(f"node/{args.node}"):
-            outcome = await write(self._kube, args.node, lambda ledger: release(ledger, args.pod_uid))
-            if isinstance(outcome, Written):
-                self._nodes.take(args.node, Seen.of(outcome.obj))
-            else:  # the operator sweeps orphans
-                log.warning("claim of pod %s stays on %s: %s", args.pod_uid, args.node, outcome.message)
+        outcome = await self._ledgers.write(args.node, lambda ledger: release(ledger, args.pod_uid))
+        if isinstance(outcome, Refused):  # the operator sweeps orphans
+            log.warning("claim of pod %s stays on %s: %s", args.pod_uid, args.node, outcome.message)
 
     async def _live_pod(self, args: BindArgs) -> Pod | None:
         """None when it is gone or another pod has its name."""
@@ -174,6 +168,10 @@ class Binding:
             return None
         pod = msgspec.convert(obj, Pod)
         return pod if pod.metadata.uid == args.pod_uid else None
+
+    def _known(self, node: str) -> Object | None:
+        seen = self._nodes.seen(node)
+        return seen.obj if seen else None
 
     def _lock(self, name: str) -> asyncio.Lock:
         lock = self._locks.get(name)

@@ -1,27 +1,26 @@
-"""The nodes' ledgers: read from the cache or our own last write, changed one write at a time per node."""
+"""The nodes' ledgers: read from the cache or our own last write, changed through one writer."""
 
 from __future__ import annotations
 
-import asyncio
-from collections import defaultdict
 from collections.abc import Callable
 
 from ingle_core.ledger import Ledger, Op
 from ingle_kit.kube import Kube, Object
-from ingle_kit.ledger import Refused, Written, write
+from ingle_kit.ledger import Refused
+from ingle_kit.ledgerwriter import LedgerWriter
 from ingle_kit.watch import Reflector
 from ingle_operator.notes import Notes
 from ingle_operator.parse import GpuNode
 
 
 class Ledgers:
-    """Our own writes to a node wait for each other, so that only the extender's can collide with them."""
+    """What is decided next sees our own last write, though the cache lags behind it."""
 
     def __init__(self, kube: Kube, gpu_nodes: Reflector[GpuNode], notes: Notes) -> None:
-        self._kube, self._gpu_nodes, self._notes = kube, gpu_nodes, notes
+        self._gpu_nodes, self._notes = gpu_nodes, notes
         self._written: dict[str, Object] = {}
         self._decoded: dict[str, tuple[Object, Ledger]] = {}
-        self._locks: defaultdict[str, asyncio.Lock] = defaultdict(asyncio.Lock)
+        self._writer = LedgerWriter(kube, current=self.gpu_node, on_written=self._took)
 
     def gpu_node(self, node: str) -> Object | None:
         """The newest GPUNode we know, None where the cache has none."""
@@ -54,10 +53,9 @@ class Ledgers:
 
     async def write(self, node: str, plan: Callable[[Ledger], list[Op]]) -> Refused | None:
         """Applies a pure change. The refusal, or None when it is in (or was there already)."""
-        async with self._locks[node]:
-            result = await write(self._kube, node, plan, current=self.gpu_node(node))
+        result = await self._writer.write(node, plan)
         self._notes.ledger_conflicts += result.conflicts
-        if isinstance(result, Written):
-            self._written[node] = result.obj
-            return None
-        return result
+        return result if isinstance(result, Refused) else None
+
+    def _took(self, node: str, obj: Object) -> None:
+        self._written[node] = obj

@@ -176,9 +176,10 @@ class World:
         self.touch_budgets()
         if new is None:
             self.ledgers.forget(key[1])
-        for pod in self.pods.store.values():
-            if pod.node == key[1] or not pod.node:
-                self.add("engine", "/".join(pod.key))
+        if old is None or new is None or old.raw["spec"] != new.raw["spec"]:
+            for pod in self.pods.store.values():
+                if pod.node == key[1] or not pod.node:
+                    self.add("engine", "/".join(pod.key))
         if old is None or new is None or old.gpus_key() != new.gpus_key():
             for pool in self.pools.store.values():
                 self.add("pool", pool.name)

@@ -149,6 +149,11 @@ def applied(ledger: Ledger, ops: Sequence[Op]) -> Ledger:
     return Ledger.from_dict(spec)
 
 
+def difference(before: Ledger, after: Ledger) -> list[Op]:
+    """One change that makes `after` of `before`, whatever the revision of `after`."""
+    return _operations(before, **{name: getattr(after, name) for name in _FIELDS})
+
+
 def _merged_zones(ledger: Ledger, zones: Iterable[Zone]) -> tuple[Zone, ...]:
     held = {z.zone: z for z in ledger.zones}
     found = [msgspec.structs.replace(z, claims=held[z.zone].claims if z.zone in held else ()) for z in zones]

@@ -12,32 +12,38 @@ from ingle_core.ledger import (
     Zone,
     applied,
     claim,
+    difference,
     fits,
     set_gpus,
 )
-from ingle_kit.objects import GPUNodeStatus, timestamp
+from ingle_kit.objects import GPUNodeStatus, GpuStatus, timestamp
 from ingle_operator.parse import EnginePod
 
 HOST_SHARE_FOR_SLEEPERS_PERCENT = 90
+RAISED_BY_MIN_MIB = 64
 
 
 def taken_over(ledger: Ledger, status: GPUNodeStatus) -> list[Op]:
-    """The ledger's GPUs and zones as the agent reads them; foreign memory is not ours to give."""
-    gpus = [
-        Gpu(
-            uuid=g.uuid,
-            allocatable_mib=0
-            if g.health != "Healthy" or g.mig
-            else max(0, g.memory_mib.total - g.memory_mib.reserved - g.memory_mib.foreign),
-            floor_watts=g.watts.max or 0 if g.health == "Lost" else g.watts.min or 0,
-        )
-        for g in status.gpus
-    ]
+    """The ledger's GPUs and zones as the agent reads them; foreign memory is not ours to give.
+
+    Less memory is taken over at once, more only by `RAISED_BY_MIN_MIB`, or readings that flicker would be writes.
+    """
+    known = {gpu.uuid: gpu.allocatable_mib for gpu in ledger.gpus}
+    gpus = [_gpu(g, known.get(g.uuid, 0)) for g in status.gpus]
     zones = [
         Zone(zone=z.zone, allocatable_mib=z.memory_mib.total * HOST_SHARE_FOR_SLEEPERS_PERCENT // 100)
         for z in status.numa
     ]
     return set_gpus(ledger, gpus, zones)
+
+
+def _gpu(gpu: GpuStatus, known_mib: int) -> Gpu:
+    memory = gpu.memory_mib
+    usable = gpu.health == "Healthy" and not gpu.mig
+    now_mib = max(0, memory.total - memory.reserved - memory.foreign) if usable else 0
+    kept = known_mib <= now_mib < known_mib + RAISED_BY_MIN_MIB and known_mib > 0
+    floor_w = gpu.watts.max if gpu.health == "Lost" else gpu.watts.min
+    return Gpu(uuid=gpu.uuid, allocatable_mib=known_mib if kept else now_mib, floor_watts=floor_w or 0)
 
 
 def rebuilt(
@@ -54,7 +60,7 @@ def rebuilt(
         zone = zone_of.get(pod.gpus[0]) if pod.gpus else None
         wish = _claimed(after, pod, zone, epoch, now_s)
         after = applied(after, wish)
-    return _whole(ledger, after) if after != ledger else []
+    return difference(ledger, after)
 
 
 def _claimed(ledger: Ledger, pod: EnginePod, zone: int | None, epoch: int, now_s: float) -> list[Op]:
@@ -80,12 +86,3 @@ def _claimed(ledger: Ledger, pod: EnginePod, zone: int | None, epoch: int, now_s
         if fits(ledger, ops) is None:
             return ops
     return []
-
-
-def _whole(before: Ledger, after: Ledger) -> list[Op]:
-    spec = after.to_dict()
-    return [
-        {"op": "test", "path": "/spec/revision", "value": before.revision},
-        {"op": "replace", "path": "/spec/revision", "value": before.revision + 1},
-        *({"op": "add", "path": f"/spec/{name}", "value": spec[name]} for name in ("gpus", "zones", "pods")),
-    ]
