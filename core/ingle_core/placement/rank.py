@@ -11,6 +11,7 @@ import numpy as np
 from ingle_core.facts import Columns
 from ingle_core.placement.ask import Ask
 from ingle_core.placement.choose import Choice, choose
+from ingle_core.placement.context import NOTHING_ELSE, Context
 from ingle_core.placement.filters import GPU_FILTERS, NODE_FILTERS
 from ingle_core.placement.reasons import TEXTS, Reason
 from ingle_core.placement.scorers import gpu_scores, node_scores
@@ -65,13 +66,14 @@ def rank(
     *,
     now_s: float,
     silent_after_s: float = SILENT_AFTER_S,
+    context: Context = NOTHING_ELSE,
 ) -> Ranking:
     """Chooses a node and GPUs for `ask` among `node_names` (None: all).
 
     `assumed`: choices for other pods that no ledger shows yet. A node whose agent was last heard more than
     `silent_after_s` before `now_s` takes nothing new. Deterministic: same input, same choice.
     """
-    view = View(ask, columns, assumed, now_s=now_s, silent_after_s=silent_after_s)
+    view = View(ask, columns, assumed, now_s=now_s, silent_after_s=silent_after_s, context=context)
     offer = _offer(columns, node_names)
     verdicts, passed = _filtered(view, offer.mask)
     per_gpu = gpu_scores(view)

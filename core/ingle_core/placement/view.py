@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 
 from ingle_core.facts import Columns
 from ingle_core.placement.ask import Ask
+from ingle_core.placement.context import NOTHING_ELSE, Context
 
 Array = NDArray[Any]
 
@@ -39,10 +40,12 @@ class View:
         *,
         now_s: float,
         silent_after_s: float,
+        context: Context = NOTHING_ELSE,
     ) -> None:
         rows = columns.rows
         self.ask = ask
         self.columns = columns
+        self.context = context
         self.gpu: dict[str, Array] = {name: column[:, :rows] for name, column in columns.gpu.items()}
         self.node: dict[str, Array] = {name: column[:rows] for name, column in columns.node.items()}
         silent_s = now_s - self.node["heard_at_s"]
