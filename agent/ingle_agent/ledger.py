@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 from ingle_kit.objects import GPUNodeSpec
@@ -11,7 +11,10 @@ from ingle_kit.objects import GPUNodeSpec
 
 @dataclass(frozen=True)
 class Ledger:
-    """One revision. `claimed_w`, `claimed_mib`: Σ claims by GPU UUID. `pods`: UIDs that hold something."""
+    """One revision. `claimed_w`, `claimed_mib`: Σ claims by GPU UUID. `pods`: UIDs that hold something.
+
+    `holders`: by GPU UUID, the pods that claim something there.
+    """
 
     uid: str
     generation: int
@@ -21,6 +24,7 @@ class Ledger:
     claimed_w: Mapping[str, int]
     claimed_mib: Mapping[str, int]
     pods: frozenset[str]
+    holders: Mapping[str, frozenset[str]] = field(default_factory=dict)
 
 
 def ledger_of(obj: dict[str, Any]) -> Ledger:
@@ -36,6 +40,7 @@ def ledger_of(obj: dict[str, Any]) -> Ledger:
         claimed_w={gpu.uuid: sum(claim.watts for claim in gpu.claims) for gpu in spec.gpus},
         claimed_mib={gpu.uuid: sum(claim.memory_mib for claim in gpu.claims) for gpu in spec.gpus},
         pods=frozenset(holders | {pod.uid for pod in spec.pods}),
+        holders={gpu.uuid: frozenset(claim.pod_uid for claim in gpu.claims) for gpu in spec.gpus},
     )
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import logging
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 from pathlib import Path
 
 from ingle_agent.hub import Hub
@@ -15,7 +15,7 @@ from ingle_agent.numa import zones
 from ingle_agent.status import status_of, worth_writing, worth_writing_later
 from ingle_kit.kube import Kube, KubeError
 from ingle_kit.names import GPU_NODE
-from ingle_kit.objects import GPUNodeStatus, dump, with_condition
+from ingle_kit.objects import GPUNodeStatus, WarmItem, dump, with_condition
 from ingle_kit.watch import Key, Reflector
 
 FIELD_MANAGER = "ingle-agent"
@@ -44,10 +44,13 @@ class Reporter:
         foreign_mib: int,
         deadline_s: float,
         on_ledger: Callable[[Ledger], None],
+        wrong_zone: Callable[[], Collection[str]],
+        warm: Callable[[], list[WarmItem]],
     ) -> None:
         self._kube, self._hub, self._node, self._boot_id = kube, hub, node, boot_id
         self._numa_root, self._heartbeat_s, self._foreign_mib = numa_root, heartbeat_s, foreign_mib
         self._deadline_s, self._on_ledger = deadline_s, on_ledger
+        self._wrong_zone, self._warm = wrong_zone, warm
         self._written: GPUNodeStatus | None = None
         self._written_at_s = 0.0
         self._due = asyncio.Event()
@@ -126,7 +129,8 @@ class Reporter:
     def _status(self, snapshot: Snapshot) -> GPUNodeStatus:
         """Without NUMA zones, whose free memory is read only for a write."""
         stale = self._hub.reading_age_s() > self._deadline_s
-        new = status_of(snapshot, self._boot_id, time.time(), stale)
+        new = status_of(snapshot, self._boot_id, time.time(), stale, self._wrong_zone())
+        new = new.model_copy(update={"warm": self._warm()})
         if self._written is None:
             return new
         conditions = self._written.conditions

@@ -23,9 +23,12 @@ from ingle_agent.metrics import AgentCollector, registry_of
 from ingle_agent.pods import PodFinder
 from ingle_agent.report import Reporter
 from ingle_agent.settings import AgentSettings
+from ingle_agent.warm import WarmCheck
+from ingle_agent.zonecheck import ZoneCheck
 from ingle_kit.kube import Kube
 
 STOP_S = 3.0
+WARM_LIMIT_S = 2.0
 # Small, so that a reader that hangs is noticed after some tens of messages and not after thousands.
 SEND_BUFFER_BYTES = 32 * 1024
 
@@ -51,21 +54,24 @@ async def run(
         deadline_s=settings.reading_deadline_seconds,
     )
     async with Kube.connect(user_agent="ingle-agent", kubeconfig=settings.kubeconfig or None) as kube:
-        reporter, loop = _parts(settings, device, journal, boot_id, hub, kube)
+        reporter, loop, zones, warm = _parts(settings, device, journal, boot_id, hub, kube)
         collector = AgentCollector(
             settings.node_name, hub, reporter.reflector.age_s, status_writes=lambda: reporter.writes
         )
         app = make_app(
             hub, registry_of(collector), deadline_s=settings.reading_deadline_seconds, closing=stop.is_set
         )
+        # before the first report, which would else take back what was told before a restart
+        await warm.look_once(WARM_LIMIT_S)
         loop.start()
-        await _serve(settings, app, [reporter.reflector.run(), reporter.run()], stop)
+        work = [reporter.reflector.run(), reporter.run(), zones.run(), warm.run()]
+        await _serve(settings, app, work, stop)
         await asyncio.to_thread(loop.stop, STOP_S)
 
 
 def _parts(
     settings: AgentSettings, device: Device, journal: Journal, boot_id: str, hub: Hub, kube: Kube
-) -> tuple[Reporter, Loop]:
+) -> tuple[Reporter, Loop, ZoneCheck, WarmCheck]:
     events = asyncio.get_running_loop()
 
     def seen(snapshot: Snapshot) -> None:
@@ -98,8 +104,17 @@ def _parts(
         foreign_mib=settings.foreign_mib,
         deadline_s=settings.reading_deadline_seconds,
         on_ledger=obey,
+        wrong_zone=lambda: zones.wrong,
+        warm=lambda: warm.items,
     )
-    return reporter, loop
+    zones = ZoneCheck(
+        settings.proc_root,
+        pause_s=settings.zone_seconds,
+        snapshot=lambda: hub.snapshot,
+        on_change=reporter.look,
+    )
+    warm = WarmCheck(settings.cache_root, pause_s=settings.cache_seconds, on_change=reporter.look)
+    return reporter, loop, zones, warm
 
 
 async def _serve(

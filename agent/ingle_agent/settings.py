@@ -35,6 +35,20 @@ class AgentSettings(BaseSettings):
         default=Path("/sys/bus/pci/devices"),
         description="Folder with ADDRESS/numa_node, used where NVML does not tell a GPU's zone.",
     )
+    zone_seconds: float = Field(
+        default=5.0,
+        ge=0,
+        description="Seconds between two looks at where a process has its memory (numa_maps), one process a time;"
+        " 0: never.",
+    )
+    cache_root: Path = Field(
+        default=Path("/var/lib/ingle/cache"),
+        description="Folder of the node with weights/MODEL/ (name percent-encoded) and compile/KEY/: what is there"
+        " is told in GPUNode.status.warm.",
+    )
+    cache_seconds: float = Field(
+        default=30.0, gt=0, description="Seconds between two looks at the names in that folder."
+    )
     sample_seconds: float = Field(
         default=0.25, gt=0, le=10, description="Seconds between two readings of the GPUs."
     )

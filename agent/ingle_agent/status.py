@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 
+from ingle_agent.attached import bounded, in_wrong_zone, on_wrong_gpu, zones_of_pods
 from ingle_agent.device import GpuSample, GpuShape
 from ingle_agent.ledger import Ledger
 from ingle_agent.loop import Snapshot
@@ -14,27 +15,43 @@ from ingle_kit.objects import (
     GPUNodeStatus,
     GpuStatus,
     GpuWatts,
+    Misplaced,
     Reason,
     timestamp,
 )
-from ingle_kit.objects.conditions import READY, STALLED, ConditionStatus
+from ingle_kit.objects.conditions import ATTACHED, READY, STALLED, ConditionStatus
 from ingle_kit.streams import MIB
 
 MESSAGE_MAX = 1024
 
 
-def status_of(snapshot: Snapshot, boot_id: str, now_s: float, stale: bool) -> GPUNodeStatus:
-    """Status without NUMA zones. `now_s`: Unix seconds, for the heartbeat and new conditions."""
+def status_of(
+    snapshot: Snapshot, boot_id: str, now_s: float, stale: bool, wrong_zone: Collection[str] = ()
+) -> GPUNodeStatus:
+    """Status without NUMA zones. `now_s`: Unix seconds, for the heartbeat and new conditions.
+
+    `wrong_zone`: UIDs of pods found with most of their memory on another zone than their GPUs.
+    """
     gpus = [
         _gpu(shape, sample, snapshot, stale)
         for shape, sample in zip(snapshot.shapes, snapshot.samples, strict=True)
     ]
+    misplaced = _misplaced(snapshot, wrong_zone)
     return GPUNodeStatus(
         boot_id=boot_id,
         observed_revision=snapshot.in_force.revision,
         heartbeat_at=timestamp(now_s),
         gpus=gpus,
-        conditions=_conditions(snapshot, gpus, now_s),
+        misplaced=misplaced,
+        conditions=_conditions(snapshot, gpus, misplaced, now_s),
+    )
+
+
+def _misplaced(snapshot: Snapshot, wrong_zone: Collection[str]) -> list[Misplaced]:
+    zones = zones_of_pods(snapshot.shapes, snapshot.ledger)
+    return bounded(
+        on_wrong_gpu(snapshot.shapes, snapshot.samples, snapshot.pods, snapshot.ledger),
+        in_wrong_zone(wrong_zone, zones),
     )
 
 
@@ -76,7 +93,9 @@ def _gpu(shape: GpuShape, sample: GpuSample, snapshot: Snapshot, stale: bool) ->
     )
 
 
-def _conditions(snapshot: Snapshot, gpus: Sequence[GpuStatus], now_s: float) -> list[Condition]:
+def _conditions(
+    snapshot: Snapshot, gpus: Sequence[GpuStatus], misplaced: Sequence[Misplaced], now_s: float
+) -> list[Condition]:
     generation = snapshot.ledger.generation if snapshot.ledger else 0
 
     def condition(type: str, value: ConditionStatus, reason: Reason, message: str) -> Condition:
@@ -95,9 +114,12 @@ def _conditions(snapshot: Snapshot, gpus: Sequence[GpuStatus], now_s: float) -> 
     ready = condition(READY, "False", Reason.GPU_LOST, "; ".join(bad)) if bad else None
     fault = snapshot.in_force.fault
     stalled = condition(STALLED, "True", Reason.LIMITS_NOT_SET, fault) if fault else None
+    wrong = "; ".join(item.message for item in misplaced)
+    detached = condition(ATTACHED, "False", Reason(misplaced[0].reason), wrong) if misplaced else None
     return [
         ready or condition(READY, "True", Reason.REPORTING, f"{len(gpus)} GPUs"),
         stalled or condition(STALLED, "False", Reason.RECONCILED, ""),
+        detached or condition(ATTACHED, "True", Reason.AS_CLAIMED, ""),
     ]
 
 
@@ -110,6 +132,8 @@ def worth_writing(old: GPUNodeStatus | None, new: GPUNodeStatus, foreign_step_mi
     if [(c.type, c.status, c.message) for c in old.conditions] != [
         (c.type, c.status, c.message) for c in new.conditions
     ]:
+        return True
+    if old.misplaced != new.misplaced or old.warm != new.warm:
         return True
     pairs = zip(old.gpus, new.gpus, strict=True)
     return any(abs(a.memory_mib.foreign - b.memory_mib.foreign) >= foreign_step_mib for a, b in pairs)

@@ -39,6 +39,11 @@ def failure(errors: Iterable[KubeError], server: str) -> Failure:
     return Failure(_of_refusals(refused, server) if refused else _of_one(known[0], server))
 
 
+def is_missing_right(error: Forbidden) -> bool:
+    """Whether the caller lacks a right or an identity, not an admission rule that says no."""
+    return error.status == 401 or _REFUSED.search(error.message) is not None
+
+
 def _of_one(error: KubeError, server: str) -> str:
     if isinstance(error, NotFound):
         return f"{server} does not know Ingle's objects: install Ingle there, or choose another --context."

@@ -1,7 +1,7 @@
 """`ingle`, also `kubectl ingle`: what the cluster's models do, and why. It only reads.
 
-Exit codes: 0 answered; 1 there is no such object or reason; 2 nobody could be asked (wrong arguments, no
-kubeconfig, no connection, a right is missing): the reason is one sentence on stderr.
+Exit codes: 0 answered; 1 there is no such object or reason, or the pool would be refused; 2 nobody could be
+asked (wrong arguments, no kubeconfig, no connection, a right is missing): the reason is one sentence on stderr.
 """
 
 from __future__ import annotations
@@ -14,20 +14,24 @@ from collections.abc import Awaitable, Callable
 from enum import StrEnum
 from importlib.metadata import version as version_of
 from io import TextIOWrapper
+from pathlib import Path
 from typing import Annotated, NoReturn
 
 import msgspec
 import typer
 
 from ingle_cli import explain as explaining
+from ingle_cli import replay as replaying
+from ingle_cli import whatif as asking
 from ingle_cli.access import CallersKube, Wish, connect
 from ingle_cli.failures import Failure, failure
 from ingle_cli.status import read_cluster, screen, summarise
 from ingle_cli.text import Shown, clean, console, rendered
 from ingle_kit.kube import KubeError
+from ingle_kit.whatif import REPLICAS_MAX
 
 HELP = "What the cluster's models do, and why. Only reads, with your own kubeconfig and rights."
-CODES = "Exit codes: 0 answered, 1 no such object or reason, 2 nobody could be asked (see stderr)."
+CODES = "Exit codes: 0 answered, 1 no such object or reason, or a pool that is refused, 2 nobody could be asked (see stderr)."
 
 Answer = tuple[Shown | str, Failure | None]
 
@@ -40,6 +44,11 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
     rich_markup_mode=None,
 )
+replay = typer.Typer(
+    help="Recorded arrivals through the same decisions, on a virtual clock. Asks no cluster.",
+    no_args_is_help=True,
+)
+app.add_typer(replay, name="replay")
 
 
 class Output(StrEnum):
@@ -91,10 +100,18 @@ def explain(
     target: Annotated[
         str | None, typer.Argument(metavar="[pod/NAME | pool/NAME | node/NAME]", show_default=False)
     ] = None,
+    name: Annotated[
+        str | None, typer.Argument(metavar="[NAME]", help="As in: explain node NAME.", show_default=False)
+    ] = None,
     code: Annotated[
         str | None,
         typer.Option("--code", metavar="REASON", help="What a reason means, e.g. InsufficientWatts."),
     ] = None,
+    asks: Annotated[
+        str | None,
+        typer.Option("--ask", metavar="[GPUSx]MIB", help="A node: would it take this, e.g. 2x40000?"),
+    ] = None,
+    output: Annotated[Output, typer.Option("--output", "-o", help="A node: text or json.")] = Output.TEXT,
     namespace: Namespace = None,
     kubeconfig: Kubeconfig = None,
     context: Context = None,
@@ -106,14 +123,59 @@ def explain(
             return
         if target is None or code is not None:
             raise Failure("Say what to explain: pod/NAME, pool/NAME, node/NAME, or --code REASON alone.")
-        explainer, name = explaining.parse_target(target)
+        meant = target if name is None else f"{target}/{name}"
+        wanted = None if asks is None else explaining.parse_ask(asks)
+        explainer, short = explaining.parse_target(meant, ask=wanted, as_json=output is Output.JSON)
     except Failure as problem:
         _stop(problem)
 
     async def ask(kube: CallersKube) -> Answer:
-        return await explainer(kube, name, time.time())
+        return await explainer(kube, short, time.time())
 
     _run(Wish(kubeconfig, context, namespace), ask)
+
+
+@app.command(epilog=CODES)
+def whatif(
+    file: Annotated[str, typer.Option("--filename", "-f", help="File with an InferencePool; - is stdin.")],
+    pool: Annotated[str | None, typer.Option("--pool", help="Which, where the file has several.")] = None,
+    replicas: Annotated[
+        int | None,
+        typer.Option("--replicas", min=1, max=REPLICAS_MAX, help="Engines; else those it would start."),
+    ] = None,
+    output: Annotated[Output, typer.Option("--output", "-o", help="text or json.")] = Output.TEXT,
+    namespace: Namespace = None,
+    kubeconfig: Kubeconfig = None,
+    context: Context = None,
+) -> None:
+    """Where a pool's engines would go if it were applied now, and what would give way. Writes nothing."""
+    try:
+        wanted = asking.read_pool(file, pool)
+    except Failure as problem:
+        _stop(problem)
+
+    async def ask(kube: CallersKube) -> Answer:
+        return await asking.whatif(kube, wanted, replicas, time.time(), as_json=output is Output.JSON)
+
+    _run(Wish(kubeconfig, context, namespace), ask)
+
+
+@replay.command("placement", epilog=CODES)
+def replay_placement(
+    trace: Annotated[Path, typer.Option("--trace", help="Folder of the trace alibaba-openb-2023.")],
+    pods: Annotated[str, typer.Option("--list", help="Which list of pods, e.g. gpushare40.")] = "default",
+    seeds: Annotated[int, typer.Option("--seeds", min=1, max=100, help="How many shuffles.")] = 1,
+    policy: Annotated[
+        list[str] | None, typer.Option("--policy", help="ingle, fgd, best-fit; may be given again; else all.")
+    ] = None,
+    picture: Annotated[Path | None, typer.Option("--picture", help="Draw the curves here, an .svg.")] = None,
+) -> None:
+    """Real arrivals through the scheduler's own choice: % of all GPUs allocated, beside others' policies."""
+    wanted = replaying.Wanted(trace, pods, seeds, tuple(dict.fromkeys(policy or replaying.POLICIES)), picture)
+    try:
+        _print(replaying.replayed(wanted, console(sys.stderr)))
+    except Failure as problem:
+        _stop(problem)
 
 
 @app.command()

@@ -13,6 +13,7 @@ from prometheus_client.exposition import CONTENT_TYPE_LATEST
 
 from ingle_extender.extender import Extender
 from ingle_extender.wire import BindArgs, BindResult, FilterArgs, FilterResult
+from ingle_kit.whatif import Question
 
 log = logging.getLogger(__name__)
 
@@ -21,13 +22,15 @@ BODY_BYTES_MAX = 16 * 1024 * 1024
 NOT_SYNCED = "extender has not read the cluster yet"
 _encode = msgspec.json.Encoder().encode
 _filter_args = msgspec.json.Decoder(FilterArgs).decode
+_question = msgspec.json.Decoder(Question).decode
 _bind_args = msgspec.json.Decoder(BindArgs).decode
 
 
 def make_app(extender: Extender) -> FastAPI:
-    """Routes: /filter, /bind, /explain/{namespace}/{pod}, /metrics, /healthz."""
+    """Routes: /filter, /bind, /explain/{namespace}/{pod}, /v1/whatif, /metrics, /healthz."""
     app = FastAPI(title="ingle-extender", openapi_url=None, docs_url=None, redoc_url=None)
     _add_scheduler_routes(app, extender)
+    _add_whatif_routes(app, extender)
 
     @app.get("/explain/{namespace}/{pod}")
     async def explain(namespace: str, pod: str) -> Response:
@@ -77,6 +80,34 @@ def _add_scheduler_routes(app: FastAPI, extender: Extender) -> None:
         outcome = "refused" if error_text else "bound"
         extender.metrics.bind_s.labels(outcome).observe(time.perf_counter() - start_s)
         return _answer(BindResult(error_text))
+
+
+def _add_whatif_routes(app: FastAPI, extender: Extender) -> None:
+    """The same question as a body, or as the query `q`: reading through the API server needs no right to write."""
+
+    @app.post("/v1/whatif")
+    async def whatif(request: Request) -> Response:
+        try:
+            return await answered(await _body(request))
+        except ValueError as error:
+            return _error(400, str(error))
+
+    @app.get("/v1/whatif")
+    async def whatif_read(q: str) -> Response:
+        return await answered(q)
+
+    async def answered(text: str | bytes) -> Response:
+        if not await extender.wait_synced(extender.settings.filter_deadline_s):
+            return _error(503, NOT_SYNCED)
+        try:
+            question = _question(text)
+        except ValueError as error:
+            return _error(400, f"question cannot be read: {error}")
+        return Response(_encode(extender.whatif(question)), media_type=JSON)
+
+
+def _error(status: int, text: str) -> Response:
+    return Response(_encode({"error": text}), status, media_type=JSON)
 
 
 async def _body(request: Request) -> bytes:

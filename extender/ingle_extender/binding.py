@@ -7,13 +7,14 @@ import logging
 import random
 import time
 from collections.abc import Callable
-from typing import Any
+from datetime import datetime
+from typing import Any, Protocol
 from weakref import WeakValueDictionary
 
 import msgspec
 
-from ingle_core.ledger import TRANSITIONS, Ledger, LedgerError, Op, PodRef, claim, release
-from ingle_core.placement import NAMES, TEXTS
+from ingle_core.ledger import TRANSITIONS, Holder, Ledger, LedgerError, Op, PodRef, claim, difference, release
+from ingle_core.placement import NAMES, TEXTS, GpuAnnotation
 from ingle_extender.assumptions import Assumptions, Pending
 from ingle_extender.decisions import Decision, Decisions
 from ingle_extender.filtering import BAD_ASK, RESERVED_ELSEWHERE, Filtering, stamp
@@ -21,7 +22,7 @@ from ingle_extender.metrics import Metrics
 from ingle_extender.nodes import Nodes, Seen
 from ingle_extender.wire import BindArgs, Pod
 from ingle_kit.kube import Kube, KubeError, NotFound, Object, Unavailable
-from ingle_kit.ledger import Refused, Written
+from ingle_kit.ledger import Plan, Refused, Written
 from ingle_kit.ledgerwriter import LedgerWriter
 from ingle_kit.names import ANNOTATION_GPUS, POD
 
@@ -34,6 +35,12 @@ NOT_BOUND = "API server refuses the Binding"
 CLAIM_GONE = "claim was released: choose again"
 CLAIM_REFUSED = "node's ledger refuses the claim"
 _TEXT_OF = {NAMES[reason]: text for reason, text in TEXTS.items()}
+
+
+class Ledgers(Protocol):
+    """Where claims are written."""
+
+    async def write(self, node: str, plan: Plan) -> Written | Refused: ...
 
 
 class Binding:
@@ -49,12 +56,13 @@ class Binding:
         metrics: Metrics,
         *,
         attempts: int,
+        renew_s: float = 20.0,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
         self._kube, self._nodes, self._assumptions = kube, nodes, assumptions
         self._decisions, self._filtering, self._metrics = decisions, filtering, metrics
-        self._clock = clock
-        self._ledgers = LedgerWriter(
+        self._clock, self._renew_s = clock, renew_s
+        self.ledgers: Ledgers = LedgerWriter(
             kube,
             current=self._known,
             on_written=lambda node, obj: nodes.take(node, Seen.of(obj)),
@@ -117,19 +125,24 @@ class Binding:
         return chosen
 
     async def _claim(self, args: BindArgs, pending: Pending | None) -> Written | Refused:
-        outcome = await self._ledgers.write(args.node, lambda ledger: _plan(ledger, args.pod_uid, pending))
+        outcome = await self.ledgers.write(
+            args.node, lambda ledger: _plan(ledger, args.pod_uid, pending, self._renew_s)
+        )
         self._metrics.conflicts.inc(outcome.conflicts)
         if isinstance(outcome, Refused):
             self._metrics.refused.labels(outcome.reason).inc()
         return outcome
 
     async def _write_binding(self, args: BindArgs, written: Written) -> str:
-        gpus = ",".join(written.ledger.gpus_of(args.pod_uid))
+        gpus = written.ledger.gpus_of(args.pod_uid)
+        extra = await self._wanted(args)
+        annotations = {} if extra is None else {extra.key: extra.value(gpus)}
+        annotations |= {ANNOTATION_GPUS: ",".join(gpus)}
         metadata = {"name": args.pod_name, "namespace": args.pod_namespace, "uid": args.pod_uid}
         body: dict[str, Any] = {
             "apiVersion": "v1",
             "kind": "Binding",
-            "metadata": {**metadata, "annotations": {ANNOTATION_GPUS: gpus}},
+            "metadata": {**metadata, "annotations": annotations},
             "target": {"apiVersion": "v1", "kind": "Node", "name": args.node},
         }
         try:
@@ -139,6 +152,15 @@ class Binding:
         except KubeError as fault:
             return await self._settle(args, written, fault)
         return ""
+
+    async def _wanted(self, args: BindArgs) -> GpuAnnotation | None:
+        """What the pod wants beside the GPUs; asked of the API server where filter ran in an earlier process."""
+        attaching = self._filtering.attaching
+        if not attaching.knows(args.pod_uid):
+            pod = await self._live_pod(args)
+            if pod is not None:
+                attaching.saw(pod)
+        return attaching.wanted(args.pod_uid)
 
     async def _settle(self, args: BindArgs, written: Written, fault: KubeError) -> str:
         """After a Binding that was refused or whose answer was lost: the pod itself says what is true."""
@@ -156,7 +178,7 @@ class Binding:
         return NOT_BOUND
 
     async def _release(self, args: BindArgs) -> None:
-        outcome = await self._ledgers.write(args.node, lambda ledger: release(ledger, args.pod_uid))
+        outcome = await self.ledgers.write(args.node, lambda ledger: release(ledger, args.pod_uid))
         if isinstance(outcome, Refused):  # the operator sweeps orphans
             log.warning("claim of pod %s stays on %s: %s", args.pod_uid, args.node, outcome.message)
 
@@ -180,10 +202,11 @@ class Binding:
         return lock
 
 
-def _plan(ledger: Ledger, pod_uid: str, pending: Pending | None) -> list[Op]:
-    """The claim at awake charges; nothing where the pod has its claim already (reserved, or a repeated bind)."""
-    if ledger.holder(pod_uid):
-        return []
+def _plan(ledger: Ledger, pod_uid: str, pending: Pending | None, renew_s: float) -> list[Op]:
+    """The claim at awake charges; one that the pod has already (reserved, or a repeated bind) is only made younger."""
+    held = ledger.holder(pod_uid)
+    if held is not None:
+        return _renewed(ledger, held, renew_s)
     if pending is None:
         raise LedgerError("NoClaim", f"the claim of pod {pod_uid} is gone")
     chosen = pending.assumed
@@ -201,3 +224,16 @@ def _plan(ledger: Ledger, pod_uid: str, pending: Pending | None) -> list[Op]:
         host_mib=chosen.host_mib,
         at=stamp(),
     )
+
+
+def _renewed(ledger: Ledger, held: Holder, renew_s: float) -> list[Op]:
+    """A claim without a Binding is swept when it is old enough: one that is about to be bound must not be old."""
+    try:
+        age_s = time.time() - datetime.fromisoformat(held.at).timestamp()
+    except ValueError:
+        age_s = renew_s
+    if held.state != "Starting" or age_s < renew_s:
+        return []
+    young = msgspec.structs.replace(held, at=stamp())
+    pods = tuple(young if pod.uid == held.uid else pod for pod in ledger.pods)
+    return difference(ledger, msgspec.structs.replace(ledger, pods=pods))

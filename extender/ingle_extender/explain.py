@@ -6,12 +6,12 @@ from typing import Any
 
 import msgspec
 
-from ingle_core.facts import GpuNodeFacts
 from ingle_core.placement import NAMES, TEXTS, Ask
 from ingle_extender.decisions import Decisions, counted
 from ingle_extender.filtering import Filtering
 from ingle_extender.nodes import Nodes
 from ingle_extender.wire import Pod
+from ingle_kit.whatif import figures
 
 NODES_MAX = 200
 
@@ -52,7 +52,7 @@ def _now(ask: Ask, uid: str, nodes: Nodes, filtering: Filtering) -> dict[str, An
             "node": name,
             "reason": NAMES[ranking.reason(name)],
             "text": TEXTS[ranking.reason(name)],
-            **_figures(nodes.columns.facts[name]),
+            **figures(nodes.columns.facts[name]),
         }
         for name in names[:NODES_MAX]
     ]
@@ -64,21 +64,3 @@ def _now(ask: Ask, uid: str, nodes: Nodes, filtering: Filtering) -> dict[str, An
         "nodes": listed,
         "nodesLeftOut": max(0, len(names) - NODES_MAX),
     }
-
-
-def _figures(facts: GpuNodeFacts) -> dict[str, Any]:
-    charged_w = sum(max(gpu.floor_w, gpu.claimed_w) for gpu in facts.gpus)
-    spare_w = None if facts.allotted_w is None else facts.allotted_w - charged_w
-    gpus = [
-        {
-            "uuid": gpu.uuid,
-            "product": gpu.product,
-            "headroomMiB": gpu.headroom_mib,
-            "healthy": gpu.healthy,
-            "busy": gpu.busy,
-            "numa": gpu.numa,
-        }
-        for gpu in facts.gpus
-    ]
-    zones = [{"zone": zone.zone, "headroomMiB": zone.headroom_mib} for zone in facts.zones]
-    return {"spareWatts": spare_w, "gpus": gpus, "zones": zones}

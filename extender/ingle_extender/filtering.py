@@ -1,18 +1,22 @@
-"""The filter call: one node for the pod, a fixed text for each other node. Nothing durable happens here."""
+"""The filter call: one node for the pod, or a fixed text for each node. Nothing durable happens here."""
 
 from __future__ import annotations
 
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from datetime import UTC, datetime
 
-from ingle_core.placement import Ask, Assumed, Ranking, rank
+from ingle_core.placement import Ask, Assumed, Context, Ranking, rank
+from ingle_core.placement.conflict import Conflicts
+from ingle_core.placement.whatif import assumed_of
 from ingle_extender.assumptions import Assumptions, Pending
+from ingle_extender.attaching import Attaching
 from ingle_extender.decisions import Decision, Decisions
 from ingle_extender.nodes import Nodes
 from ingle_extender.wire import FilterArgs, FilterResult, Pod
 
 BAD_ASK = "pod's placement annotation or resource cannot be read"
+SEEN_MAX = 10_000
 RESERVED_ELSEWHERE = "pod has its GPUs reserved on another node"
 
 
@@ -31,14 +35,21 @@ class Filtering:
         decisions: Decisions,
         *,
         silent_s: float,
+        conflicts: Conflicts | None = None,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
         self._nodes, self._assumptions, self._decisions = nodes, assumptions, decisions
         self._silent_s, self._clock = silent_s, clock
+        self.attaching = Attaching(SEEN_MAX)
+        self._context = Context(conflicts=conflicts)
 
     def filter(self, args: FilterArgs) -> FilterResult:
-        """Idempotent per pod UID: the last call wins; a pod with a claim is sent where that is."""
+        """Idempotent per pod UID: the last call wins; a pod with a claim is sent where that is.
+
+        Why each other node was not taken is only told where none was: kube-scheduler uses it for nothing else.
+        """
         pod, names = args.pod, list(args.node_names or ())
+        self.attaching.saw(pod)
         reserved = self._nodes.node_of(pod.metadata.uid)
         if reserved is not None:
             return self._to_reserved(pod, names, reserved)
@@ -49,32 +60,40 @@ class Filtering:
             return FilterResult([], dict.fromkeys(names, BAD_ASK))
         ranking = self.rank(ask, pod.metadata.uid, names)
         self._remember(pod, ask, ranking, names)
-        chosen = [] if ranking.node is None else [ranking.node]
-        return FilterResult(chosen, ranking.refused())
+        return FilterResult([], ranking.refused()) if ranking.node is None else FilterResult([ranking.node])
 
     def rank(self, ask: Ask, pod_uid: str, names: list[str] | None) -> Ranking:
         """Ranks with the choices for all other pods taken off; remembers nothing."""
+        return self.rank_beside(ask, names, self.assumed(pod_uid))
+
+    def assumed(self, pod_uid: str) -> list[Assumed]:
+        """The choices for all pods but this one that no ledger shows yet."""
+        return self._assumptions.others(pod_uid, self._clock())
+
+    def rank_beside(self, ask: Ask, names: list[str] | None, assumed: Sequence[Assumed]) -> Ranking:
+        """Ranks with these choices taken off and no others; remembers nothing."""
         now_s = self._clock()
-        assumed = self._assumptions.others(pod_uid, now_s)
-        return rank(ask, self._nodes.columns, names, assumed, now_s=now_s, silent_after_s=self._silent_s)
+        return rank(
+            ask,
+            self._nodes.columns,
+            names,
+            assumed,
+            now_s=now_s,
+            silent_after_s=self._silent_s,
+            context=self._context,
+        )
 
     def pending(self, pod: Pod, ask: Ask, ranking: Ranking) -> Pending | None:
         """The choice as an assumption; None when there is none."""
-        if ranking.node is None:
-            return None
-        host_mib = ask.memory_mib.host if ranking.host_zone is not None else 0
-        memory_mib = ask.memory_mib.awake
-        uid, node = pod.metadata.uid, ranking.node
-        assumed = Assumed(uid, node, ranking.gpus, memory_mib, ask.watts, ranking.host_zone, host_mib)
-        return Pending(assumed, ask, ask.pool or pod.pool)
+        assumed = assumed_of(ask, ranking, pod.metadata.uid)
+        return None if assumed is None else Pending(assumed, ask, ask.pool or pod.pool)
 
     def _to_reserved(self, pod: Pod, names: list[str], node: str) -> FilterResult:
         found = node in names
         text = "" if found else RESERVED_ELSEWHERE
         decision = Decision(stamp(), "filter", pod.metadata.uid, node if found else None, text=text)
         self._decisions.put(pod.key, decision)
-        others = {name: RESERVED_ELSEWHERE for name in names if name != node}
-        return FilterResult([node] if found else [], others)
+        return FilterResult([node]) if found else FilterResult([], dict.fromkeys(names, RESERVED_ELSEWHERE))
 
     def _remember(self, pod: Pod, ask: Ask, ranking: Ranking, names: list[str]) -> None:
         uid = pod.metadata.uid

@@ -6,6 +6,7 @@ import argparse
 import asyncio
 import logging
 import sys
+from collections.abc import Callable
 
 import uvicorn
 import uvloop
@@ -17,10 +18,10 @@ from ingle_extender.settings import Settings
 from ingle_kit.kube import Kube
 
 
-async def serve(settings: Settings) -> None:
-    """Runs until SIGTERM or SIGINT; a watch that ends by a bug ends the process."""
+async def serve(settings: Settings, make: Callable[[Kube, Settings], Extender] = Extender) -> None:
+    """Runs what `make` gives until SIGTERM or SIGINT; a watch that ends by a bug ends the process."""
     async with Kube.connect(user_agent="ingle-extender", kubeconfig=settings.kubeconfig) as kube:
-        extender = Extender(kube, settings)
+        extender = make(kube, settings)
         config = uvicorn.Config(
             make_app(extender),
             host=settings.listen,

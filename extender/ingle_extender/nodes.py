@@ -10,6 +10,7 @@ from typing import Any
 
 from ingle_core.facts import Columns, GpuNode, node_facts
 from ingle_extender.wire import KubeNode
+from ingle_kit.whatif import Question
 
 
 @dataclass(frozen=True, slots=True)
@@ -47,6 +48,15 @@ class Nodes:
 
     def seen(self, name: str) -> Seen | None:
         return self._seen.get(name)
+
+    def offered(self, question: Question) -> list[str]:
+        """Nodes with GPUs that kube-scheduler would offer by labels and taints."""
+        kube = {name: self._kube.get(name) for name in self.columns.row}
+        return [
+            name
+            for name, one in kube.items()
+            if one is not None and question.offers(one.metadata.labels or {}, one.spec.taints or ())
+        ]
 
     def take(self, name: str, new: Seen | None) -> None:
         """A GPUNode from the watch or from our own write; older revisions of the same object are ignored."""
@@ -97,7 +107,7 @@ class Nodes:
         if seen is None:
             return
         ready = kube is not None and kube.ready
-        cordoned = kube is not None and kube.spec.unschedulable
+        cordoned = kube is not None and kube.cordoned
         heard_at_s = self._heard_at_s[name]
         self.columns.update(
             name, node_facts(seen.node, heard_at_s=heard_at_s, ready=ready, cordoned=cordoned)

@@ -28,6 +28,12 @@ class Settings(BaseSettings):
     claim_attempts: int = Field(
         8, ge=1, le=50, description="Tries of one claim while others write the ledger."
     )
+    claim_renew_s: float = Field(
+        20.0,
+        gt=0,
+        description="A claim older than this is written anew before its pod is bound; at most a third of the "
+        "operator's INGLE_ORPHAN_S, so that nobody sweeps it meanwhile.",
+    )
     scheduler_kubeconfig: str = Field("", description="For scheduler-config: kubeconfig of kube-scheduler.")
     scheduler_leader_elect: bool = Field(True, description="For scheduler-config: several schedulers run.")
     scheduler_lease_s: float = Field(

@@ -5,7 +5,9 @@ from __future__ import annotations
 import msgspec
 
 from ingle_core.placement import Ask, ask_from_amount, ask_from_annotation
+from ingle_kit.drains import drains
 from ingle_kit.names import ANNOTATION_GPUS, ANNOTATION_PLACEMENT, LABEL_POOL, RESOURCE_GPU_MEMORY
+from ingle_kit.whatif import Taint
 
 _SUFFIXES = {"": 1, "k": 10**3, "M": 10**6, "G": 10**9, "Ki": 2**10, "Mi": 2**20, "Gi": 2**30}
 
@@ -71,8 +73,13 @@ class NodeCondition(msgspec.Struct, frozen=True):
     status: str
 
 
+class KubeNodeMeta(msgspec.Struct, frozen=True):
+    labels: dict[str, str] | None = None
+
+
 class KubeNodeSpec(msgspec.Struct, frozen=True):
     unschedulable: bool = False
+    taints: tuple[Taint, ...] | None = None
 
 
 class KubeNodeStatus(msgspec.Struct, frozen=True):
@@ -82,8 +89,14 @@ class KubeNodeStatus(msgspec.Struct, frozen=True):
 class KubeNode(msgspec.Struct, frozen=True):
     """A Kubernetes Node, the part that we read."""
 
+    metadata: KubeNodeMeta = KubeNodeMeta()
     spec: KubeNodeSpec = KubeNodeSpec()
     status: KubeNodeStatus = KubeNodeStatus()
+
+    @property
+    def cordoned(self) -> bool:
+        """Cordoned by somebody, or its GPU driver is being upgraded."""
+        return drains(self.spec.unschedulable, self.metadata.labels or {})
 
     @property
     def ready(self) -> bool:

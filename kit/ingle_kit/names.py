@@ -14,13 +14,18 @@ LABEL_POOL: Final = "ingle.dev/pool"
 LABEL_VARIANT: Final = "ingle.dev/variant"
 LABEL_REVISION: Final = "ingle.dev/revision"
 LABEL_COMPONENT: Final = "ingle.dev/component"
+LABEL_MANAGED: Final = "ingle.dev/managed"
+COMPONENT_HOLDER: Final = "holder"
 
 ANNOTATION_PLACEMENT: Final = "ingle.dev/placement"
 ANNOTATION_GPUS: Final = "ingle.dev/gpus"
 ANNOTATION_REQUEUE: Final = "ingle.dev/requeue"
+ANNOTATION_HOLDS: Final = "ingle.dev/holds-node"
 
 GATE_AWAKE: Final = "ingle.dev/awake"
 RESOURCE_GPU_MEMORY: Final = "ingle.dev/gpu-memory-mib"
+RESOURCE_NVIDIA_GPU: Final = "nvidia.com/gpu"
+PRIORITY_HOLDER: Final = "ingle-holder"
 
 PORT_AGENT: Final = 9470
 PORT_ROUTER: Final = 9471

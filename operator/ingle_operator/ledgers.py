@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Callable
 
 from ingle_core.ledger import Ledger, Op
 from ingle_kit.kube import Kube, Object
-from ingle_kit.ledger import Refused
+from ingle_kit.ledger import Refused, Written
 from ingle_kit.ledgerwriter import LedgerWriter
+from ingle_kit.objects import timestamp
 from ingle_kit.watch import Reflector
+from ingle_operator.giveway import with_reserved
 from ingle_operator.notes import Notes
 from ingle_operator.parse import GpuNode
 
@@ -51,9 +54,20 @@ class Ledgers:
                 return None
         return known[1]
 
-    async def write(self, node: str, plan: Callable[[Ledger], list[Op]]) -> Refused | None:
-        """Applies a pure change. The refusal, or None when it is in (or was there already)."""
-        result = await self._writer.write(node, plan)
+    async def write(self, node: str, plan: Callable[[Ledger], list[Op]], epoch: int) -> Refused | None:
+        """Applies a pure change, and with it what is reserved on the node and then fits.
+
+        The refusal, or None when it is in (or was there already).
+        """
+        kept = [one for one in self._notes.reserved.values() if one.node == node]
+        at = timestamp(time.time())
+        result = await self._writer.write(
+            node, lambda ledger: with_reserved(ledger, plan(ledger), kept, epoch, at)
+        )
+        for one in kept:
+            if isinstance(result, Written) and one.done(result.ledger):
+                self._notes.reserved.pop(one.uid, None)
+                self._notes.troubles.pop(one.uid, None)
         self._notes.ledger_conflicts += result.conflicts
         return result if isinstance(result, Refused) else None
 

@@ -7,9 +7,11 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from ingle_core.power.trail import Trail
+from ingle_core.warmpool.demandprofile import DemandProfile
 from ingle_core.warmpool.facts import Failures, State
 from ingle_core.warmpool.peaks import Peaks
 from ingle_kit.objects import InferencePoolSpec
+from ingle_operator.giveway import GivesWay, Reservation
 
 
 @dataclass
@@ -19,9 +21,11 @@ class Notes:
     `specs`: the last valid spec, by pool. `counted`: the engine's failure is counted. `wake_calls`: a wake call was
     sent since it entered Waking, and whether it was answered with success. `sleep_entered`: this process moved it to
     Sleeping; `sleep_sent`: and has called its /sleep since. `quiet_at_s`: when a Sleeping engine was first seen
-    drained. `peaks`, `failures`, `status_at_s`: by pool. `troubles`: by pod UID or pool. `trails`: by node, with
+    drained. `peaks`, `profiles`, `failures`, `status_at_s`: by pool. `troubles`: by pod UID or pool. `trails`: by node, with
     its GPUNode's UID. `written`: UID of one of our objects to the resource version and status of our last status
-    write. `told`: (UID, reason) to its last events (time, message).
+    write. `told`: (UID, reason) to its last events (time, message). `gives_way`: by victim, `reserved`: by the engine
+    that waits, both kept by reconcile.rooms; `short_since_s`: since when an engine waits for room; `room_again_s`: when
+    room is looked for again for one that found none.
     """
 
     goals: dict[str, tuple[State, str]] = field(default_factory=dict)
@@ -34,6 +38,7 @@ class Notes:
     sleep_sent: set[str] = field(default_factory=set)
     quiet_at_s: dict[str, float] = field(default_factory=dict)
     peaks: dict[str, Peaks] = field(default_factory=dict)
+    profiles: dict[str, DemandProfile] = field(default_factory=dict)
     failures: dict[str, Failures] = field(default_factory=dict)
     troubles: dict[str, tuple[str, str]] = field(default_factory=dict)
     wake_ms: dict[str, int] = field(default_factory=dict)
@@ -44,6 +49,10 @@ class Notes:
     status_at_s: dict[str, float] = field(default_factory=dict)
     written: dict[str, tuple[int, dict[str, Any]]] = field(default_factory=dict)
     told: dict[tuple[str, str], deque[tuple[float, str]]] = field(default_factory=dict)
+    gives_way: dict[str, GivesWay] = field(default_factory=dict)
+    reserved: dict[str, Reservation] = field(default_factory=dict)
+    short_since_s: dict[str, float] = field(default_factory=dict)
+    room_again_s: dict[str, float] = field(default_factory=dict)
     wake_count: int = 0
     ledger_conflicts: int = 0
 
@@ -61,13 +70,22 @@ class Notes:
             self.start_ms,
             self.wanted_w,
             self.requeued,
+            self.gives_way,
+            self.reserved,
+            self.short_since_s,
+            self.room_again_s,
         ):
             notes.pop(uid, None)
 
     def forget_pool(self, pool: str) -> None:
         """A pool is gone."""
-        for notes in (self.specs, self.peaks, self.failures, self.troubles, self.status_at_s):
+        for notes in (self.specs, self.peaks, self.profiles, self.failures, self.troubles, self.status_at_s):
             notes.pop(pool, None)
+
+    def goal(self, uid: str, planned: tuple[State, str] | None, now_s: float) -> tuple[State, str] | None:
+        """What the pool planned for an engine, or for a while what another one needs of it."""
+        way = self.gives_way.get(uid)
+        return (way.goal, way.text) if way is not None and way.holds(now_s) else planned
 
     def entered(self, uid: str, state: State) -> None:
         """This process has just moved an engine to `state` in the ledger."""

@@ -9,6 +9,7 @@ from typing import Any, Generic, TypeVar
 import orjson
 from pydantic import BaseModel, ValidationError
 
+from ingle_kit.drains import drains
 from ingle_kit.kube import Object
 from ingle_kit.names import (
     ANNOTATION_GPUS,
@@ -18,8 +19,10 @@ from ingle_kit.names import (
     LABEL_POOL,
     LABEL_REVISION,
     LABEL_VARIANT,
+    RESOURCE_NVIDIA_GPU,
 )
 from ingle_kit.objects import GPUNodeStatus, InferencePoolSpec, PowerBudgetSpec, RoutingPolicySpec
+from ingle_kit.whatif import Taint
 
 S = TypeVar("S", bound=BaseModel)
 Key = tuple[str, str]
@@ -126,7 +129,10 @@ def _need(text: str) -> Need:
 
 @dataclass(frozen=True)
 class EnginePod:
-    """A pod of a pool. `trouble`: why it cannot be placed, or what its container ended with."""
+    """A pod of a pool. `trouble`: why it cannot be placed, or what its container ended with.
+
+    `placement`: the annotation that says what it asks for.
+    """
 
     key: Key
     uid: str
@@ -144,6 +150,7 @@ class EnginePod:
     need: Need
     trouble: str = ""
     ready_changed_at_s: float = 0.0
+    placement: str = ""
 
     @property
     def ended(self) -> bool:
@@ -176,6 +183,7 @@ def engine_pod_of(obj: Object) -> EnginePod:
         created_at_s=seconds_of(metadata.get("creationTimestamp")),
         need=_need(annotations.get(ANNOTATION_PLACEMENT, "")),
         trouble=_trouble(status, conditions),
+        placement=annotations.get(ANNOTATION_PLACEMENT, ""),
     )
 
 
@@ -234,21 +242,31 @@ def component_of(obj: Object) -> Component:
 
 @dataclass(frozen=True)
 class NodeRecord:
-    """A Node: labels for selectors, and whether it takes new work."""
+    """A Node: labels for selectors, and whether it takes new work. `gpus`: allocatable `nvidia.com/gpu`.
+
+    `cordoned`: by somebody, or while its GPU driver is upgraded.
+    """
 
     name: str
     uid: str
     labels: dict[str, str] = field(default_factory=dict)
     cordoned: bool = False
     ready: bool = False
+    gpus: int = 0
+    taints: tuple[Taint, ...] = ()
 
 
 def node_of(obj: Object) -> NodeRecord:
     conditions = {c["type"]: c["status"] for c in (obj.get("status") or {}).get("conditions") or ()}
+    labels = obj["metadata"].get("labels") or {}
     return NodeRecord(
         name=obj["metadata"]["name"],
         uid=obj["metadata"]["uid"],
-        labels=obj["metadata"].get("labels") or {},
-        cordoned=bool(obj["spec"].get("unschedulable")),
+        labels=labels,
+        cordoned=drains(bool(obj["spec"].get("unschedulable")), labels),
         ready=conditions.get("Ready") == "True",
+        gpus=int(((obj.get("status") or {}).get("allocatable") or {}).get(RESOURCE_NVIDIA_GPU, 0)),
+        taints=tuple(
+            Taint(t["key"], t["effect"], t.get("value", "")) for t in obj["spec"].get("taints") or ()
+        ),
     )

@@ -5,11 +5,11 @@ from __future__ import annotations
 import hashlib
 from typing import Any
 
+import msgspec
 import orjson
 
 from ingle_kit.kube import Object
 from ingle_kit.names import (
-    ANNOTATION_GPUS,
     ANNOTATION_PLACEMENT,
     GATE_AWAKE,
     INFERENCE_POOL,
@@ -20,6 +20,9 @@ from ingle_kit.names import (
     SCHEDULER_NAME,
 )
 from ingle_kit.objects import InferencePoolSpec, Variant, dump
+from ingle_kit.objects.asks import placement_ask
+from ingle_operator.attach import DRIVERS, Attachment
+from ingle_operator.launcher import Launcher, with_launcher
 from ingle_operator.overlay import pod_fields, volumes
 from ingle_operator.parse import Pool
 
@@ -57,27 +60,16 @@ def _revision(spec: InferencePoolSpec, variant: Variant) -> str:
     return hashlib.sha256(orjson.dumps(parts, option=orjson.OPT_SORT_KEYS)).hexdigest()[:10]
 
 
-def busy_w_per_gpu(variant: Variant) -> int:
-    """Watts charged on each GPU while awake, rounded up."""
-    return -(-variant.watts.busy // variant.gpus)
+DEFAULT_ATTACHMENT = DRIVERS["RuntimeClassEnv"]("")
 
 
-def placement_of(pool: Pool, spec: InferencePoolSpec, variant: Variant) -> dict[str, Any]:
-    """The annotation that the extender reads; memory and watts per GPU, host memory per replica."""
-    placement = spec.placement
-    memory = variant.memory_mib
-    return {
-        "pool": pool.name,
-        "variant": variant.name,
-        "gpus": variant.gpus,
-        "memoryMiB": {"awake": memory.awake, "asleep": memory.asleep, "host": memory.host},
-        "watts": busy_w_per_gpu(variant),
-        "products": list(variant.gpu_products),
-        "numa": placement.numa,
-        "nvlink": placement.nvlink,
-        "strategy": placement.strategy,
-        "priority": spec.priority,
-    }
+def placement_of(
+    pool: Pool, spec: InferencePoolSpec, variant: Variant, attachment: Attachment = DEFAULT_ATTACHMENT
+) -> dict[str, Any]:
+    """The annotation that the extender reads."""
+    extra = attachment.gpu_annotation
+    more = {"gpuAnnotation": msgspec.to_builtins(extra)} if extra else {}
+    return placement_ask(pool.name, spec, variant) | more
 
 
 def _engine_args(spec: InferencePoolSpec, variant: Variant) -> list[str]:
@@ -102,18 +94,16 @@ def _field(path: str) -> dict[str, Any]:
     return {"fieldRef": {"fieldPath": path}}
 
 
-def _env() -> list[dict[str, Any]]:
-    gpus = _field(f"metadata.annotations['{ANNOTATION_GPUS}']")
+def _env(attachment: Attachment) -> list[dict[str, Any]]:
     return [
         {"name": "POD_IP", "valueFrom": _field("status.podIP")},
         {"name": "INGLE_POD_UID", "valueFrom": _field("metadata.uid")},
-        {"name": "NVIDIA_VISIBLE_DEVICES", "valueFrom": gpus},
-        {"name": "CUDA_VISIBLE_DEVICES", "valueFrom": gpus},
+        *attachment.env,
         {"name": "VLLM_SERVER_DEV_MODE", "value": "1"},
     ]
 
 
-def _container(spec: InferencePoolSpec, variant: Variant) -> dict[str, Any]:
+def _container(spec: InferencePoolSpec, variant: Variant, attachment: Attachment) -> dict[str, Any]:
     memory = variant.memory_mib
     host_mib = str(BASE_MEMORY_MIB + memory.host)
     gpu_mib = str(variant.gpus * memory.awake)
@@ -122,7 +112,7 @@ def _container(spec: InferencePoolSpec, variant: Variant) -> dict[str, Any]:
         "name": "engine",
         "image": spec.engine.image,
         "args": _engine_args(spec, variant),
-        "env": _env(),
+        "env": _env(attachment),
         "ports": [{"name": "http", "containerPort": spec.engine.port}],
         "terminationMessagePolicy": "FallbackToLogsOnError",
         "resources": {
@@ -140,15 +130,13 @@ def _container(spec: InferencePoolSpec, variant: Variant) -> dict[str, Any]:
     }
 
 
-def engine_pod(pool: Pool, spec: InferencePoolSpec, variant: Variant, name: str) -> Object:
-    """The pod of one new engine."""
-    namespace, pool_name = pool.key
-    labels = {LABEL_POOL: pool_name, LABEL_VARIANT: variant.name, LABEL_REVISION: revision_of(spec, variant)}
+def _pod_spec(spec: InferencePoolSpec, variant: Variant, attachment: Attachment) -> dict[str, Any]:
     found, mounts = volumes(spec.template, spec.engine.weights)
-    container = _container(spec, variant)
+    container = _container(spec, variant, attachment)
     container["env"] += [dump(item) for item in spec.template.env]
     container |= {"volumeMounts": mounts} if mounts else {}
-    pod_spec = pod_fields(spec.template) | {
+    pod_spec = pod_fields(spec.template) | attachment.pod_fields
+    pod_spec |= {
         "schedulerName": SCHEDULER_NAME,
         "restartPolicy": "Never",
         "enableServiceLinks": False,
@@ -159,7 +147,21 @@ def engine_pod(pool: Pool, spec: InferencePoolSpec, variant: Variant, name: str)
     }
     pod_spec |= {"volumes": found} if found else {}
     pod_spec |= {"nodeSelector": dict(spec.placement.node_selector)} if spec.placement.node_selector else {}
-    placement = orjson.dumps(placement_of(pool, spec, variant)).decode()
+    return pod_spec
+
+
+def engine_pod(
+    pool: Pool,
+    spec: InferencePoolSpec,
+    variant: Variant,
+    name: str,
+    attachment: Attachment = DEFAULT_ATTACHMENT,
+    launcher: Launcher | None = None,
+) -> Object:
+    """The pod of one new engine."""
+    namespace, pool_name = pool.key
+    labels = {LABEL_POOL: pool_name, LABEL_VARIANT: variant.name, LABEL_REVISION: revision_of(spec, variant)}
+    placement = orjson.dumps(placement_of(pool, spec, variant, attachment)).decode()
     return {
         "apiVersion": "v1",
         "kind": "Pod",
@@ -170,7 +172,7 @@ def engine_pod(pool: Pool, spec: InferencePoolSpec, variant: Variant, name: str)
             "annotations": dict(spec.template.annotations) | {ANNOTATION_PLACEMENT: placement},
             "ownerReferences": [owner_of(pool)],
         },
-        "spec": pod_spec,
+        "spec": with_launcher(_pod_spec(spec, variant, attachment), spec, launcher),
     }
 
 

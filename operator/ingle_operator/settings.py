@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
-from typing import Self
+import shlex
+from typing import Literal, Self
 
 from pydantic import Field, model_validator
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
 from ingle_kit.names import PORT_OPERATOR, SYSTEM_NAMESPACE
+from ingle_operator.attach import DRIVERS, Attachment
+from ingle_operator.launcher import Launcher
 
 
 class OperatorSettings(BaseSettings):
@@ -36,6 +39,21 @@ class OperatorSettings(BaseSettings):
     residue_slack_mib: int = Field(
         512, ge=0, description="Memory above the stated residue that a sleeper may keep."
     )
+    attach: Literal["RuntimeClassEnv", "CDI"] = Field(
+        "RuntimeClassEnv", description="How GPUs come into an engine's container; holds for new pods."
+    )
+    runtime_class: str = Field("", description="runtimeClassName of engine pods. Empty: the node's default.")
+    launcher_image: str = Field(
+        "",
+        description="Image of ours that has ingle-launch, to keep engines on their GPUs' zone. Empty: off.",
+    )
+    launcher_command: str = Field(
+        "vllm serve", description="What a vLLM image starts by itself, and the launcher in its place."
+    )
+    holder_image: str = Field(
+        "registry.k8s.io/pause:3.10",
+        description="Image of holder pods: anything that waits until it is ended.",
+    )
     log_level: str = Field("INFO", description="DEBUG, INFO, WARNING or ERROR.")
 
     @model_validator(mode="after")
@@ -46,6 +64,17 @@ class OperatorSettings(BaseSettings):
                 f" INGLE_LEASE_RENEW_S ({self.lease_renew_s:g}): raise the first or lower the second"
             )
         return self
+
+    @property
+    def attachment(self) -> Attachment:
+        """What the chosen driver adds to engine pods."""
+        return DRIVERS[self.attach](self.runtime_class)
+
+    @property
+    def launcher(self) -> Launcher | None:
+        """None: engines start as their image says."""
+        command = tuple(shlex.split(self.launcher_command))
+        return Launcher(self.launcher_image, command) if self.launcher_image else None
 
     @property
     def call_limit_s(self) -> float:

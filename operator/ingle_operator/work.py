@@ -8,9 +8,11 @@ from ingle_operator.keys import Key, KeyQueue
 from ingle_operator.leader import NotLeader
 from ingle_operator.reconcile.budgets import reconcile_budgets
 from ingle_operator.reconcile.engines import reconcile_engine
+from ingle_operator.reconcile.holders import reconcile_holder
 from ingle_operator.reconcile.nodes import reconcile_node
 from ingle_operator.reconcile.policies import reconcile_policy
 from ingle_operator.reconcile.pools import reconcile_pool, reconcile_pool_status
+from ingle_operator.reconcile.rooms import reconcile_rooms
 from ingle_operator.world import World
 
 TOPICS: dict[str, Callable[[World, str], Awaitable[float | None]]] = {
@@ -18,6 +20,8 @@ TOPICS: dict[str, Callable[[World, str], Awaitable[float | None]]] = {
     "status": reconcile_pool_status,
     "engine": reconcile_engine,
     "node": reconcile_node,
+    "holder": reconcile_holder,
+    "room": reconcile_rooms,
     "budget": reconcile_budgets,
     "policy": reconcile_policy,
 }

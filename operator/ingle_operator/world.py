@@ -10,13 +10,14 @@ import aiohttp
 
 from ingle_core.ledger import Ledger, Op
 from ingle_core.warmpool.facts import State
-from ingle_core.warmpool.peaks import Peaks
 from ingle_kit.kube import Object
 from ingle_kit.ledger import Refused
 from ingle_kit.names import (
+    COMPONENT_HOLDER,
     GPU_NODE,
     INFERENCE_POOL,
     LABEL_COMPONENT,
+    LABEL_MANAGED,
     LABEL_POOL,
     NODE,
     POD,
@@ -28,13 +29,16 @@ from ingle_kit.names import (
 from ingle_kit.objects import InferencePoolSpec
 from ingle_kit.streams import Demand, GpuReading, Measurement
 from ingle_kit.watch import Reflector
-from ingle_operator import parse
+from ingle_operator import loads, parse
 from ingle_operator.engines import EngineClient
 from ingle_operator.fenced import FencedKube
+from ingle_operator.holders import Holder, holder_of
 from ingle_operator.keys import Key, KeyQueue
 from ingle_operator.leader import Leader
 from ingle_operator.ledgers import Ledgers
 from ingle_operator.notes import Notes
+from ingle_operator.readings import limits_in, memory_in
+from ingle_operator.roomfacts import NodeColumns
 from ingle_operator.settings import OperatorSettings
 from ingle_operator.subscriptions import Subscriptions
 
@@ -57,6 +61,7 @@ class World:
         limit_s = settings.write_limit_s
         self.kube = FencedKube(fence=leader.check, write_limit_s=limit_s, kubeconfig=kubeconfig)
         self.notes = Notes()
+        self.columns = NodeColumns()
         self.engines = EngineClient(session, leader.check, settings.call_limit_s)
         self.started_at_s = time.time()
         self.queue: KeyQueue | None = None
@@ -75,6 +80,13 @@ class World:
             namespace=settings.namespace,
             label_selector=f"{LABEL_COMPONENT} in ({COMPONENT_AGENT},{COMPONENT_GATEWAY})",
         )
+        self.holders = self._reflector(
+            POD,
+            holder_of,
+            self._holder_changed,
+            namespace=settings.namespace,
+            label_selector=f"{LABEL_COMPONENT}={COMPONENT_HOLDER}",
+        )
         self.agents: Subscriptions[Measurement] = Subscriptions(session, Measurement, self._measured)
         self.routers: Subscriptions[Demand] = Subscriptions(session, Demand, self._demanded)
 
@@ -92,6 +104,7 @@ class World:
             self.nodes,
             self.pods,
             self.components,
+            self.holders,
         )
 
     def add(self, topic: str, name: str) -> None:
@@ -108,8 +121,12 @@ class World:
         for policy in self.policies.store.values():
             self.add("policy", policy.name)
         self.touch_budgets()
+        self.add("room", ALL)
         for name in {key[1] for key in self.gpu_nodes.store} | self.agent_nodes():
             self.add("node", name)
+        managed = {node.name for node in self.nodes.store.values() if LABEL_MANAGED in node.labels}
+        for name in managed | {holder.node for holder in self.holders.store.values()}:
+            self.add("holder", name)
 
     def count_wake(self) -> None:
         self.notes.wake_count += 1
@@ -145,8 +162,11 @@ class World:
         return self.ledgers.read(node)
 
     async def write_ledger(self, node: str, plan: Callable[[Ledger], list[Op]]) -> Refused | None:
-        """Applies a pure change to a node's ledger. The refusal, or None when it is in."""
-        return await self.ledgers.write(node, plan)
+        """Applies a pure change to a node's ledger. The refusal, or None when it is in.
+
+        Room that it frees goes in the same write to the engines for whom it was made.
+        """
+        return await self.ledgers.write(node, plan, self.leader.epoch)
 
     # -- events ----------------------------------------------------------------------------------------------
 
@@ -185,13 +205,20 @@ class World:
                 self.add("pool", pool.name)
 
     def _node_changed(self, key: Key, old: Any, new: Any) -> None:
-        if old is None or new is None or old.labels != new.labels:
+        if old is None or new is None or old.cordoned != new.cordoned or old.labels != new.labels:
             self.touch_budgets()
             self.add("node", key[1])
             for pool in self.pools.store.values():  # it may be selected now, or no longer
                 self.add("pool", pool.name)
         if old is None or new is None or old.ready != new.ready:
             self._aim()
+        if old != new and any(LABEL_MANAGED in node.labels for node in (old, new) if node is not None):
+            self.add("holder", key[1])
+
+    def _holder_changed(self, key: Key, old: Holder | None, new: Holder | None) -> None:
+        for holder in (old, new):
+            if holder is not None:
+                self.add("holder", holder.node)
 
     def _pod_changed(self, key: Key, old: Any, new: Any) -> None:
         pod = new or old
@@ -229,9 +256,9 @@ class World:
     def _measured(self, node: str, old: Measurement | None, new: Measurement) -> None:
         if ("", node) not in self.gpu_nodes.store or old is None:
             self.add("node", node)
-        if old is None or _limits(old) != _limits(new):
+        if old is None or limits_in(old) != limits_in(new):
             self.touch_budgets()
-        before, after = (_memory(old) if old else {}), _memory(new)
+        before, after = (memory_in(old) if old else {}), memory_in(new)
         healths = [(g.uuid, g.health) for g in new.gpus]
         sick = old is None or healths != [(g.uuid, g.health) for g in old.gpus]
         for pod in self.pods.store.values():
@@ -263,23 +290,10 @@ class World:
 
     def _note_loads(self, pools: list[str]) -> None:
         """Keeps the load of the last while for the decision to scale down."""
-        loads = dict.fromkeys(pools, 0)
+        found = dict.fromkeys(pools, 0)
         for demand in self.demands():
             for pool in demand.pools:
-                if pool.pool in loads:
-                    loads[pool.pool] += pool.waiting + pool.in_flight
-        for name, load in loads.items():
-            self.notes.peaks.setdefault(name, Peaks()).note(load, time.time())
-
-
-def _limits(measurement: Measurement) -> object:
-    return [(g.uuid, g.enforced_w, g.health) for g in measurement.gpus], measurement.observed_revision
-
-
-def _memory(measurement: Measurement) -> dict[str, list[tuple[str, int]]]:
-    """What each pod holds, by GPU."""
-    held: dict[str, list[tuple[str, int]]] = {}
-    for gpu in measurement.gpus:
-        for process in gpu.processes:
-            held.setdefault(process.pod_uid, []).append((gpu.uuid, process.memory_mib))
-    return held
+                if pool.pool in found:
+                    found[pool.pool] += pool.waiting + pool.in_flight
+        for name, load in found.items():
+            loads.note(self, name, load, time.time())

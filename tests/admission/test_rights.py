@@ -73,7 +73,9 @@ def test_the_scheduler_has_kube_schedulers_rights_and_writes_of_ours_only_the_le
         for v in (*READ, *WRITE)
         if cluster.allowed("scheduler", v, r, "default")
     }
-    assert found == rights(((*READ, "patch"), ("ingle.dev/gpunodes",)))
+    assert found == rights(
+        ((*READ, "patch"), ("ingle.dev/gpunodes",)), (FOLLOW, ("ingle.dev/inferencepools",))
+    )
     assert cluster.allowed("scheduler", "create", "/pods/binding", "default")
     for verb, resource in [("create", "/pods"), ("patch", "/pods"), ("get", "/secrets"), ("patch", "/nodes")]:
         assert not cluster.allowed("scheduler", verb, resource, "default")

@@ -79,7 +79,11 @@ async def test_a_dgx_a100_is_registered_with_its_zones_and_switched_links(make_n
     assert first["watts"] == {"limit": 400, "enforced": 400, "min": 100, "max": 400, "default": 400}
     assert first["memoryMiB"] == {"total": 81920, "reserved": 583, "free": 81337, "foreign": 0}
     assert status["numa"][3] == {"zone": 3, "cpus": "24-31", "memoryMiB": {"total": 1024, "free": 512}}
-    assert {c["type"]: c["status"] for c in status["conditions"]} == {"Ready": "True", "Stalled": "False"}
+    assert {c["type"]: c["status"] for c in status["conditions"]} == {
+        "Ready": "True",
+        "Stalled": "False",
+        "Attached": "True",
+    }
 
 
 async def test_gpus_wired_in_pairs_have_only_their_partner_as_peer(make_node: Any) -> None:
@@ -303,3 +307,20 @@ async def test_a_limit_changed_by_somebody_else_is_set_back(make_node: Any, unti
     setting = await asyncio.create_subprocess_exec(sys.executable, "-c", OTHER_ADMIN, env=node.env)
     assert await setting.wait() == 0
     await until(lambda: round(read_gpus(node.state)[4].limit_w) == 200, "200 W again")
+
+
+async def test_a_pod_on_a_gpu_it_does_not_claim_makes_the_node_say_so_until_it_leaves(
+    make_node: Any, until: Any
+) -> None:
+    node = make_node()
+    node.start()
+    uid = "33333333-3333-3333-3333-333333333333"
+    await node.create(revision=1, claims={0: [(uid, 1000, 0)]})
+    await condition(node, "Attached", "True", until)
+    with holding(node, 1, GIB, pod_uid=uid):
+        told = await condition(node, "Attached", "False", until)
+        assert told["reason"] == "WrongGPU"
+        assert told["message"] == f"pod {uid} uses {node.uuids[1]}, its GPUs are {node.uuids[0]}"
+        assert [(m["podUID"], m["reason"]) for m in (await node.status())["misplaced"]] == [(uid, "WrongGPU")]
+    await condition(node, "Attached", "True", until)
+    assert (await node.status())["misplaced"] == []

@@ -4,12 +4,16 @@ from __future__ import annotations
 
 import asyncio
 import json
+import os
+import subprocess
+import sys
 from collections.abc import Callable, Coroutine, Iterator
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any, TypeVar
 
+import aiohttp
 import pytest
 from typer.testing import CliRunner
 
@@ -23,6 +27,7 @@ from ingle_lab.stack.objects import apply_files
 
 T = TypeVar("T")
 ROOT = Path(__file__).parents[2]
+EXTENDER_ADDRESS = f"127.{100 + os.getpid() % 100}.{os.getpid() // 100 % 250}.9"
 MADE = (names.POD, names.EVENT, names.INFERENCE_POOL, names.ROUTING_POLICY, names.POWER_BUDGET)
 CLUSTER_WIDE = (names.GPU_NODE, names.NODE)
 
@@ -189,3 +194,39 @@ def installed(plane: ControlPlane) -> Iterator[Cluster]:
 def cluster(installed: Cluster) -> Iterator[Cluster]:
     yield installed
     installed.clear()
+
+
+@pytest.fixture
+def extender(cluster: Cluster) -> Iterator[str]:
+    """The real extender, and a pod object that says where it is; its address."""
+    env = {"PATH": os.environ["PATH"], "INGLE_KUBECONFIG": str(cluster.plane.kubeconfig)}
+    env |= {"INGLE_LISTEN": EXTENDER_ADDRESS}
+    log = cluster.plane.lab / "extender.log"
+    with log.open("wb") as out:
+        process = subprocess.Popen(
+            [sys.executable, "-m", "ingle_extender.main"], env=env, stdout=out, stderr=out
+        )
+    try:
+        labels = {names.LABEL_COMPONENT: "scheduler"}
+        pod = {"metadata": {"labels": labels}, "spec": {"containers": [{"name": "extender", "image": "x"}]}}
+        where = {"phase": "Running", "podIP": EXTENDER_ADDRESS, "podIPs": [{"ip": EXTENDER_ADDRESS}]}
+        pod["spec"]["nodeName"] = "system-0"
+        cluster.put(names.POD, "scheduler-0", pod, where, names.SYSTEM_NAMESPACE)
+        url = f"http://{EXTENDER_ADDRESS}:{names.PORT_EXTENDER}"
+        cluster.run(healthy(url))
+        yield url
+    finally:
+        process.terminate()
+        process.wait(10)
+
+
+async def healthy(url: str) -> None:
+    async with asyncio.timeout(20), aiohttp.ClientSession() as session:
+        while True:
+            try:
+                async with session.get(f"{url}/healthz") as answer:
+                    if answer.status == 200:
+                        return
+            except aiohttp.ClientError:
+                pass  # not listening yet
+            await asyncio.sleep(0.05)

@@ -7,7 +7,6 @@ import json
 import os
 import subprocess
 import sys
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -18,8 +17,6 @@ from ingle_kit import names
 from ingle_lab.controlplane.kubeconfig import write_kubeconfig
 
 from .conftest import Cluster, condition, placement, stamp
-
-EXTENDER_ADDRESS = f"127.{100 + os.getpid() % 100}.{os.getpid() // 100 % 250}.9"
 
 
 def user_kubeconfig(cluster: Cluster, folder: Path, *rights: str) -> Path:
@@ -204,7 +201,8 @@ def test_a_node_names_the_pods_that_hold_its_memory(cluster: Cluster) -> None:
     cluster.node("gpu-1", claims=((pod["metadata"]["uid"], 40000, 400), ("0123456789", 1000, 0)))
     out = cluster.ingle("explain", "node/gpu-1").out
 
-    assert "  0  GPU-gpu-1     41000/80000  39000        0            400/-     0  Healthy\n" in out
+    assert "41000/80000  39000        0     39000  Healthy\n" in out
+    assert "It would take a new pod, on GPU-gpu-1: Fits" in out
     assert "chat/small-a" in out
     assert "chat/small (pod 01234567)" in out
 
@@ -229,42 +227,6 @@ def test_events_of_a_pool_stand_newest_first(cluster: Cluster) -> None:
     out = cluster.ingle("explain", "pool/small", "-n", "chat").out
 
     assert 0 < out.index("Woken") < out.index("Started")
-
-
-@pytest.fixture
-def extender(cluster: Cluster) -> Iterator[str]:
-    """The real extender, and a pod object that says where it is; its address."""
-    env = {"PATH": os.environ["PATH"], "INGLE_KUBECONFIG": str(cluster.plane.kubeconfig)}
-    env |= {"INGLE_LISTEN": EXTENDER_ADDRESS}
-    log = cluster.plane.lab / "extender.log"
-    with log.open("wb") as out:
-        process = subprocess.Popen(
-            [sys.executable, "-m", "ingle_extender.main"], env=env, stdout=out, stderr=out
-        )
-    try:
-        labels = {names.LABEL_COMPONENT: "scheduler"}
-        pod = {"metadata": {"labels": labels}, "spec": {"containers": [{"name": "extender", "image": "x"}]}}
-        where = {"phase": "Running", "podIP": EXTENDER_ADDRESS, "podIPs": [{"ip": EXTENDER_ADDRESS}]}
-        pod["spec"]["nodeName"] = "system-0"
-        cluster.put(names.POD, "scheduler-0", pod, where, names.SYSTEM_NAMESPACE)
-        url = f"http://{EXTENDER_ADDRESS}:{names.PORT_EXTENDER}"
-        cluster.run(healthy(url))
-        yield url
-    finally:
-        process.terminate()
-        process.wait(10)
-
-
-async def healthy(url: str) -> None:
-    async with asyncio.timeout(20), aiohttp.ClientSession() as session:
-        while True:
-            try:
-                async with session.get(f"{url}/healthz") as answer:
-                    if answer.status == 200:
-                        return
-            except aiohttp.ClientError:
-                pass  # not listening yet
-            await asyncio.sleep(0.05)
 
 
 async def filtered(url: str, pod: dict[str, Any], *nodes: str) -> dict[str, Any]:

@@ -229,8 +229,8 @@ class Cluster:
         return str(await until(check, f"pod {pod} refused"))
 
     async def clear(self) -> None:
-        """Deletes all pods, GPUNodes and Nodes."""
-        for kind in (names.POD, names.GPU_NODE, names.NODE):
+        """Deletes all pods, pools, GPUNodes and Nodes."""
+        for kind in (names.POD, names.INFERENCE_POOL, names.GPU_NODE, names.NODE):
             for obj in (await self.kube.list(kind))[0]:
                 metadata = obj["metadata"]
                 await self.kube.delete(kind, metadata["name"], metadata.get("namespace"), grace_s=0)
@@ -246,12 +246,14 @@ def placement(
     numa: str = "Preferred",
     nvlink: str = "Preferred",
     strategy: str = "Pack",
+    model: str = "",
 ) -> dict[str, Any]:
     """The annotation `ingle.dev/placement`."""
     memory = {"awake": awake, "asleep": 1000, "host": host}
     fixed = {"pool": "default/p", "variant": "v", "gpus": gpus, "memoryMiB": memory, "watts": watts}
     return {
         **fixed,
+        "model": model,
         "products": products,
         "numa": numa,
         "nvlink": nvlink,
@@ -303,7 +305,7 @@ def stack(plane: ControlPlane) -> Iterator[tuple[str, Process, Process]]:
 async def cluster(plane: ControlPlane, stack: tuple[str, Process, Process]) -> AsyncIterator[Cluster]:
     url, extender, scheduler = stack
     async with Kube.connect(user_agent="test", kubeconfig=str(plane.kubeconfig)) as kube:
-        await _install_crd(kube)
+        await _install_crds(kube)
         cluster = Cluster(kube, url, extender, scheduler)
         try:
             await cluster.healthy()
@@ -315,22 +317,24 @@ async def cluster(plane: ControlPlane, stack: tuple[str, Process, Process]) -> A
             await cluster.clear()
 
 
-async def _install_crd(kube: Kube) -> None:
-    crd = yaml.safe_load((ROOT / "crds" / "ingle.dev_gpunodes.yaml").read_text())
-    try:
-        await kube.create(names.CRD, crd)
-    except KubeError as error:
-        if error.reason != "AlreadyExists":
-            raise
+async def _install_crds(kube: Kube) -> None:
+    for plural in ("gpunodes", "inferencepools"):
+        crd = yaml.safe_load((ROOT / "crds" / f"ingle.dev_{plural}.yaml").read_text())
+        try:
+            await kube.create(names.CRD, crd)
+        except KubeError as error:
+            if error.reason != "AlreadyExists":
+                raise
 
     async def established() -> bool:
         try:
             await kube.list(names.GPU_NODE)
+            await kube.list(names.INFERENCE_POOL)
         except KubeError:
             return False
         return True
 
-    await until(established, "the GPUNode kind served")
+    await until(established, "our kinds served")
 
 
 def _stamp(ago_s: float = 0.0) -> str:

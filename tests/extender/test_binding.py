@@ -7,6 +7,7 @@ from functools import partial
 from typing import TYPE_CHECKING, Any
 
 from ingle_core.ledger import set_allotment
+from ingle_extender.filtering import stamp
 from ingle_kit import names
 from ingle_kit.ledger import Written, write
 
@@ -14,7 +15,7 @@ if TYPE_CHECKING:
     from tests.extender.conftest import Cluster
 
 
-async def test_filter_answers_one_node_and_a_text_for_each_other(cluster: Cluster) -> None:
+async def test_filter_answers_one_node_or_a_text_for_each(cluster: Cluster) -> None:
     await cluster.node("a")
     await cluster.node("b")
     pod = await cluster.pod("one", gates=True)
@@ -23,9 +24,9 @@ async def test_filter_answers_one_node_and_a_text_for_each_other(cluster: Cluste
         return (await cluster.filter(pod, "a", "b", "stranger"))["NodeNames"] == ["a"]
 
     await cluster.until(seen, "node a chosen: equal nodes are taken by name")
-    answer = await cluster.filter(pod, "a", "b", "stranger")
-    texts = {"b": "another node was chosen", "stranger": "node has no GPUs managed by Ingle"}
-    assert answer["FailedAndUnresolvableNodes"] == texts
+    assert (await cluster.filter(pod, "a", "b", "stranger"))["FailedAndUnresolvableNodes"] == {}
+    answer = await cluster.filter(pod, "stranger")
+    assert answer["FailedAndUnresolvableNodes"] == {"stranger": "node has no GPUs managed by Ingle"}
     assert answer["Error"] == ""
     assert (await cluster.filter(pod))["NodeNames"] == []
     assert (await cluster.post("filter", {"Pod": None}))["Error"].startswith(
@@ -115,9 +116,7 @@ async def test_kill_9_between_claim_and_binding_loses_nothing(cluster: Cluster) 
     uid = pod["metadata"]["uid"]
     spec = await cluster.ledger("a")
     spec["gpus"][1]["claims"] = [{"podUID": uid, "memoryMiB": 40000, "watts": 300}]
-    spec["pods"] = [
-        {"uid": uid, "pool": "default/p", "state": "Starting", "epoch": 0, "at": "2026-01-01T00:00:00Z"}
-    ]
+    spec["pods"] = [{"uid": uid, "pool": "default/p", "state": "Starting", "epoch": 0, "at": stamp()}]
     cluster.extender.kill()
     await cluster.kube.merge_patch(names.GPU_NODE, "a", {"spec": {**spec, "revision": 2}})
     cluster.extender.start()
@@ -126,6 +125,19 @@ async def test_kill_9_between_claim_and_binding_loses_nothing(cluster: Cluster) 
     assert await cluster.bind(pod, "a") == ""
     assert (await cluster.live("one"))["metadata"]["annotations"][names.ANNOTATION_GPUS] == "GPU-a-1"
     assert (await cluster.ledger("a"))["revision"] == 2
+
+
+async def test_a_claim_that_is_old_is_made_younger_before_its_pod_is_bound(cluster: Cluster) -> None:
+    await cluster.node("a", gpus=2)
+    pod = await unscheduled(cluster, "one")
+    uid, spec, old = pod["metadata"]["uid"], await cluster.ledger("a"), "2026-01-01T00:00:00Z"
+    spec["gpus"][1]["claims"] = [{"podUID": uid, "memoryMiB": 40000, "watts": 300}]
+    spec["pods"] = [{"uid": uid, "pool": "default/p", "state": "Starting", "epoch": 0, "at": old}]
+    await cluster.kube.merge_patch(names.GPU_NODE, "a", {"spec": {**spec, "revision": 2}})
+    assert await cluster.bind(pod, "a") == ""
+    ledger = await cluster.ledger("a")
+    assert ledger["pods"][0]["at"] > old
+    assert (ledger["revision"], ledger["gpus"]) == (3, spec["gpus"])
 
 
 async def test_pods_that_the_scheduler_binds_while_the_extender_is_killed_are_all_bound_once(

@@ -95,6 +95,13 @@ def test_a_node_without_a_ready_kubernetes_node_is_not_ready() -> None:
     assert (made.columns.facts["n"].ready, made.columns.facts["n"].cordoned) == (True, True)
 
 
+@pytest.mark.parametrize(("state", "cordoned"), [("upgrade-done", False), ("drain-required", True)])
+def test_a_node_whose_driver_is_upgraded_counts_as_cordoned(state: str, cordoned: bool) -> None:
+    labels = {"nvidia.com/gpu-driver-upgrade-state": state}
+    node = msgspec.convert({"metadata": {"labels": labels}}, KubeNode)
+    assert node.cordoned is cordoned
+
+
 @pytest.mark.parametrize(
     ("text", "amount"), [("42000", 42000), ("42k", 42000), ("1Ki", 1024), ("3M", 3000000)]
 )

@@ -6,6 +6,7 @@ import asyncio
 import json
 from typing import TYPE_CHECKING
 
+from ingle_extender.filtering import stamp
 from ingle_kit import names
 
 if TYPE_CHECKING:
@@ -105,9 +106,7 @@ async def test_a_pod_goes_where_it_has_a_reservation(cluster: Cluster) -> None:
     uid = pod["metadata"]["uid"]
     spec = await cluster.ledger("b")
     spec["gpus"][1]["claims"] = [{"podUID": uid, "memoryMiB": 40000, "watts": 300}]
-    spec["pods"] = [
-        {"uid": uid, "pool": "default/p", "state": "Starting", "epoch": 1, "at": "2026-01-01T00:00:00Z"}
-    ]
+    spec["pods"] = [{"uid": uid, "pool": "default/p", "state": "Starting", "epoch": 1, "at": stamp()}]
     await cluster.kube.merge_patch(names.GPU_NODE, "b", {"spec": {**spec, "revision": 2}})
     await cluster.kube.merge_patch(names.POD, "one", {"spec": {"schedulingGates": None}}, "default")
     bound = await cluster.bound("one")

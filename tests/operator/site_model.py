@@ -20,7 +20,7 @@ from operator_engine_model import (  # by conftest
     routes_of,
 )
 
-from ingle_core.ledger import PodRef, claim
+from ingle_core.ledger import Ledger, PodRef, claim
 from ingle_kit import names
 from ingle_kit.kube import Kube, NotFound, Object
 from ingle_kit.ledger import Written, write
@@ -59,6 +59,8 @@ class Site:
         self.demand: dict[str, tuple[int, int]] = {}
         self.pickable = True
         self.places = True
+        self.closed: set[str] = set()  # nodes that the scheduler leaves out
+        self.refusal = ""  # what the scheduler says of a pod it cannot place; it still binds one with a claim
         self.running = 0  # requests in every engine that no router knows of
         self.wakes = asyncio.Event()  # while clear, a wake does not end
         self.wakes.set()
@@ -218,7 +220,12 @@ class Site:
                     "uuid": uuid,
                     "index": n,
                     "product": "H100",
-                    "memoryMiB": {"total": GPU_MIB, "reserved": RESERVED_MIB, "free": 0, "foreign": 0},
+                    "memoryMiB": {
+                        "total": GPU_MIB,
+                        "reserved": RESERVED_MIB,
+                        "free": GPU_MIB - RESERVED_MIB,
+                        "foreign": 0,
+                    },
                     "watts": {"min": 200, "max": 700, "enforced": 700},
                     "health": "Lost" if uuid in self.lost else "Healthy",
                 }
@@ -252,7 +259,11 @@ class Site:
         with contextlib.suppress(NotFound):
             place = None
             while not gone() and place is None:
-                place = await self.place(pod) if self.places else None
+                place = await self.place_reserved(pod) if self.places or self.refusal else None
+                if place is None and self.places:
+                    place = await self.place(pod)
+                if place is None and self.refusal:
+                    await self._refuse(name)
                 await self._moment()
             if place is not None:
                 engine = await self._start_engine(pod, *place)
@@ -266,12 +277,34 @@ class Site:
         self._placed.pop(uid, None)
         await self.kube.delete(names.POD, name, namespace, uid=uid, grace_s=0)
 
+    async def _refuse(self, name: str) -> None:
+        condition = {
+            "type": "PodScheduled",
+            "status": "False",
+            "reason": "Unschedulable",
+            "message": self.refusal,
+        }
+        await self.set_status(name, {"conditions": [condition]})
+
+    async def place_reserved(self, pod: Object) -> tuple[str, tuple[str, ...]] | None:
+        """Binds a pod for which the operator has claimed already."""
+        uid = pod["metadata"]["uid"]
+        for node in self.gpus:
+            with contextlib.suppress(NotFound):
+                ledger = Ledger.from_dict((await self.kube.get(names.GPU_NODE, node))["spec"])
+                gpus = ledger.gpus_of(uid)
+                if gpus:
+                    self._placed[uid] = gpus[0]
+                    await self.bind(pod, node, gpus[0])
+                    return node, gpus
+        return None
+
     async def place(self, pod: Object) -> tuple[str, tuple[str, ...]] | None:
         """Claims, then binds, as our scheduler does; None while nothing has room."""
         metadata = pod["metadata"]
         ref = PodRef(metadata["uid"], f"{metadata['namespace']}/{metadata['labels'][names.LABEL_POOL]}")
         for node, uuids in self.gpus.items():
-            left = set(uuids) - self.lost
+            left = set(uuids) - self.lost if node not in self.closed else set()
             while left:
                 uuid = min(left, key=self._use)  # anew each time: others choose meanwhile
                 left.discard(uuid)

@@ -15,6 +15,8 @@ from ingle_cli.text import ago
 from ingle_core.facts import Columns, GpuNode, GpuNodeFacts, node_facts
 from ingle_core.ledger import TRANSITIONS
 from ingle_core.placement import NAMES, SILENT_AFTER_S, TEXTS, Ask, Ranking, Reason, ask_from_annotation, rank
+from ingle_core.placement.whatif import spare_w
+from ingle_kit.drains import drains
 from ingle_kit.names import ANNOTATION_PLACEMENT
 from ingle_kit.objects import timestamp_s
 
@@ -77,7 +79,7 @@ def of_objects(
     """
     uid, columns = pod["metadata"]["uid"], Columns()
     for node in gpu_nodes:
-        columns.update(node.metadata.name, _facts(node, nodes, uid))
+        columns.update(node.metadata.name, facts_of(node, nodes, uid))
     selected = _selected(pod, columns, nodes)
     ranking = rank(ask, columns, selected, now_s=now_s)
     verdicts = [
@@ -89,7 +91,7 @@ def of_objects(
 def of_extender(ask: Ask, now: Mapping[str, Any]) -> Placing:
     """The part `now` of the extender's answer. KeyError or TypeError where it has another shape."""
     verdicts = tuple(
-        NodeVerdict(one["node"], one["reason"], why(ask, one["reason"], _room_told(one)))
+        NodeVerdict(one["node"], one["reason"], why(ask, one["reason"], room_told(one)))
         for one in now["nodes"]
     )
     return Placing(now["node"], tuple(now["gpus"]), verdicts, int(now.get("nodesLeftOut", 0)))
@@ -148,13 +150,15 @@ def without(facts: GpuNodeFacts, node: GpuNode, uid: str) -> GpuNodeFacts:
     return replace(facts, gpus=tuple(gpus), zones=tuple(zones))
 
 
-def _facts(node: GpuNode, nodes: Mapping[str, Object] | None, uid: str) -> GpuNodeFacts:
+def facts_of(node: GpuNode, nodes: Mapping[str, Object] | None, uid: str = "") -> GpuNodeFacts:
+    """The node as it would be if that pod held nothing. `nodes`: None where they cannot be read, all count as ready."""
     ready, cordoned = True, False
     if nodes is not None:
         found = nodes.get(node.metadata.name) or {}
         conditions = (found.get("status") or {}).get("conditions") or ()
         ready = any(c["type"] == "Ready" and c["status"] == "True" for c in conditions)
-        cordoned = bool((found.get("spec") or {}).get("unschedulable"))
+        labels = (found.get("metadata") or {}).get("labels") or {}
+        cordoned = drains(bool((found.get("spec") or {}).get("unschedulable")), labels)
     try:
         heard_at_s = timestamp_s(node.status.heartbeat_at)
     except ValueError:
@@ -175,21 +179,22 @@ def _verdict(
     ask: Ask, name: str, ranking: Ranking, columns: Columns, selected: bool, now_s: float
 ) -> NodeVerdict:
     reason = NAMES[ranking.reason(name)] if selected else NOT_SELECTED
-    return NodeVerdict(name, reason, why(ask, reason, _room(columns.facts[name], now_s)))
+    return NodeVerdict(name, reason, why(ask, reason, room_of(columns.facts[name], now_s)))
 
 
-def _room(facts: GpuNodeFacts, now_s: float) -> NodeRoom:
-    charged_w = sum(max(gpu.floor_w, gpu.claimed_w) for gpu in facts.gpus)
+def room_of(facts: GpuNodeFacts, now_s: float) -> NodeRoom:
+    """The figures of a node. `now_s`: Unix seconds, as `heard_at_s` of the facts."""
     known = facts.heard_at_s != float("-inf")
     return NodeRoom(
-        None if facts.allotted_w is None else facts.allotted_w - charged_w,
+        spare_w(facts, ""),
         tuple(GpuRoom(gpu.product, gpu.headroom_mib, gpu.healthy, gpu.busy) for gpu in facts.gpus),
         tuple((zone.zone, zone.headroom_mib) for zone in facts.zones),
         now_s - facts.heard_at_s if known else None,
     )
 
 
-def _room_told(one: Mapping[str, Any]) -> NodeRoom:
+def room_told(one: Mapping[str, Any]) -> NodeRoom:
+    """The figures that the extender tells of a node."""
     return NodeRoom(
         one["spareWatts"],
         tuple(GpuRoom(g["product"], g["headroomMiB"], g["healthy"], g["busy"]) for g in one["gpus"]),

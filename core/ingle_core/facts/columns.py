@@ -5,13 +5,15 @@ Arrays are (GPUs, rows), (zones, rows) or (rows,), a row being a node: so a sum 
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any, Final
 
 import numpy as np
 from numpy.typing import NDArray
 
-from ingle_core.facts.gpunode import UNKNOWN_ZONE, GpuNodeFacts
-from ingle_core.facts.groups import clique_groups, joint_groups
+from ingle_core.facts.gpunode import GpuNodeFacts
+from ingle_core.facts.groups import Grouping, Tables, grouping
+from ingle_core.facts.rowsets import RowSets
 
 NO_LIMIT_W: Final = 1 << 30
 Array = NDArray[Any]
@@ -26,9 +28,11 @@ _GPU_COLUMNS: Final[Table] = {
     "claimed_w": (np.int32, 0),
     "product": (np.int32, 0),
     "zone_at": (np.int32, -1),  # position of the GPU's zone among the node's zones
-    "zone_group": (np.int32, -1),
-    "link_group": (np.int32, -1),
-    "joint_group": (np.int32, -1),
+    "parent_at": (np.int32, -1),  # position of the GPU that a MIG instance is part of
+    "bit": (np.int32, 0),  # of a whole GPU in masks of its node's GPUs
+    "near_link": (np.int32, 0),  # mask of the GPUs it is linked with
+    "near_zone": (np.int32, 0),  # of those in its zone
+    "near_both": (np.int32, 0),
 }
 _NODE_COLUMNS: Final[Table] = {
     "live": (np.bool_, 0),
@@ -38,6 +42,8 @@ _NODE_COLUMNS: Final[Table] = {
     "heard_at_s": (np.float64, 0),
     "spare_w": (np.int32, 0),  # allotted − charged
     "idle_mib": (np.int32, 0),  # Σ headroom of healthy GPUs
+    "version": (np.int64, 0),  # another one after each update
+    "sets_at": (np.int64, 0),  # where the node's shape begins in `tables`
 }
 
 
@@ -49,6 +55,11 @@ class Columns:
         self.names: list[str] = []  # row -> node; a removed row keeps its old name
         self.facts: dict[str, GpuNodeFacts] = {}
         self.products: dict[str, int] = {}
+        self.groupings: dict[str, Grouping] = {}
+        self.tables = Tables()
+        self.weights = RowSets()  # rows by model
+        self.compiled = RowSets()  # rows by key of a compile cache
+        self._versions = 0
         self._free: list[int] = []
         self._rows = 0
         self._order: Array | None = None
@@ -68,14 +79,18 @@ class Columns:
             row = self._new_row(name)
         self._widen(len(facts.gpus), len(facts.zones))
         self.facts[name] = facts
-        self._write_gpus(row, facts)
+        groups = self.groupings[name] = grouping(facts.gpus, self.groupings.get(name))
+        self._write_gpus(row, facts, groups)
         self.zone_headroom_mib[:, row] = -1
         for i, zone in enumerate(facts.zones):
             self.zone_headroom_mib[i, row] = zone.headroom_mib
-        charged_w = sum(max(gpu.floor_w, gpu.claimed_w) for gpu in facts.gpus)
+        charged_w = sum(max(gpu.floor_w, gpu.claimed_w) for gpu in facts.gpus if not gpu.parent)
         spare_w = NO_LIMIT_W if facts.allotted_w is None else facts.allotted_w - charged_w
         idle_mib = sum(max(0, gpu.headroom_mib) for gpu in facts.gpus if gpu.healthy)
-        node = (True, facts.ready, facts.cordoned, facts.reporting, facts.heard_at_s, spare_w, idle_mib)
+        told = (True, facts.ready, facts.cordoned, facts.reporting, facts.heard_at_s)
+        self.weights.put(row, facts.weights)
+        self.compiled.put(row, facts.compiled)
+        node = (*told, spare_w, idle_mib, self._next_version(), self._sets_at(groups))
         for column, value in zip(_NODE_COLUMNS, node, strict=True):
             self.node[column][row] = value
 
@@ -84,8 +99,11 @@ class Columns:
         row = self.row.pop(name, None)
         if row is None:
             return
-        del self.facts[name]
+        del self.facts[name], self.groupings[name]
         self.node["live"][row] = False
+        self.node["version"][row] = self._next_version()
+        self.weights.put(row, frozenset())
+        self.compiled.put(row, frozenset())
         for column, (_, absent) in _GPU_COLUMNS.items():
             self.gpu[column][:, row] = absent
         self._free.append(row)
@@ -98,6 +116,10 @@ class Columns:
             for place, name in enumerate(sorted(self.row)):
                 self._order[self.row[name]] = place
         return self._order
+
+    def _next_version(self) -> int:
+        self._versions += 1
+        return self._versions
 
     def _new_row(self, name: str) -> int:
         if self._free:
@@ -113,13 +135,19 @@ class Columns:
         self._order = None
         return row
 
-    def _write_gpus(self, row: int, facts: GpuNodeFacts) -> None:
+    def _sets_at(self, groups: Grouping) -> int:
+        """Forgets shapes that no node has any more, once there are twice as many entries as were needed."""
+        if self.tables.full:
+            tables = Tables()
+            for name, row in self.row.items():
+                self.node["sets_at"][row] = tables.offset(self.groupings[name].shape)
+            self.tables = tables
+            tables.settle()
+        return self.tables.offset(groups.shape)
+
+    def _write_gpus(self, row: int, facts: GpuNodeFacts, groups: Grouping) -> None:
         zone_at = {zone.zone: i for i, zone in enumerate(facts.zones)}
-        numa = [gpu.numa for gpu in facts.gpus]
-        places = {zone: i for i, zone in enumerate(dict.fromkeys(z for z in numa if z != UNKNOWN_ZONE))}
-        links = clique_groups([gpu.uuid for gpu in facts.gpus], [gpu.nvlink_peers for gpu in facts.gpus])
-        zones = [places.get(zone, -1) for zone in numa]
-        values: dict[str, list[int]] = {
+        values: dict[str, Sequence[int]] = {
             "healthy": [gpu.healthy for gpu in facts.gpus],
             "busy": [gpu.busy for gpu in facts.gpus],
             "headroom_mib": [gpu.headroom_mib for gpu in facts.gpus],
@@ -127,10 +155,8 @@ class Columns:
             "floor_w": [gpu.floor_w for gpu in facts.gpus],
             "claimed_w": [gpu.claimed_w for gpu in facts.gpus],
             "product": [self.products.setdefault(gpu.product, len(self.products)) for gpu in facts.gpus],
-            "zone_at": [zone_at.get(zone, -1) for zone in numa],
-            "zone_group": zones,
-            "link_group": links,
-            "joint_group": joint_groups(zones, links),
+            "zone_at": [zone_at.get(gpu.numa, -1) for gpu in facts.gpus],
+            **groups.columns,
         }
         for column, (_, absent) in _GPU_COLUMNS.items():
             self.gpu[column][:, row] = absent

@@ -3,15 +3,17 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, Final
 
 import msgspec
 
-from ingle_core.ledger import TRANSITIONS, Gpu, Ledger
+from ingle_core.ledger import TRANSITIONS, Claim, Gpu, Holder, Ledger
 
 UNKNOWN_ZONE: Final = -1
 GPU_LOST: Final = "GPULost"
+WEIGHTS: Final = "Weights"
+COMPILE_CACHE: Final = "CompileCache"
 
 
 class GpuMemory(msgspec.Struct, frozen=True):
@@ -35,8 +37,10 @@ class GpuStatus(msgspec.Struct, frozen=True, rename={"memory": "memoryMiB", "nvl
     product: str = ""
     memory: GpuMemory = GpuMemory()
     numa: int | None = None
+    pcie: str = ""
     nvlink_peers: tuple[str, ...] = ()
     mig: bool = False
+    parent: str = ""
     health: str = "Healthy"
 
 
@@ -44,6 +48,14 @@ class Condition(msgspec.Struct, frozen=True):
     type: str
     status: str
     reason: str = ""
+
+
+class Warm(msgspec.Struct, frozen=True):
+    """Something on the node's disk that makes a start shorter: weights of `model`, or a compile cache under `key`."""
+
+    kind: str = ""
+    model: str = ""
+    key: str = ""
 
 
 class NodeStatus(
@@ -57,6 +69,7 @@ class NodeStatus(
     heartbeat_at: str = ""
     gpus: tuple[GpuStatus, ...] = ()
     conditions: tuple[Condition, ...] = ()
+    warm: tuple[Warm, ...] = ()
 
     @property
     def reporting(self) -> bool:
@@ -87,8 +100,21 @@ class GpuNode(msgspec.Struct, frozen=True):
 
 
 @dataclass(frozen=True, slots=True)
+class Resident:
+    """A pod that holds memory on a GPU: its pool (namespace/name), MiB that it claims there now."""
+
+    pool: str
+    memory_mib: int
+    asleep: bool = False
+
+
+@dataclass(frozen=True, slots=True)
 class GpuFacts:
-    """One GPU. `headroom_mib` is what a new claim may take; below 0 where the GPU is over-committed."""
+    """One GPU. `headroom_mib` is what a new claim may take; below 0 where the GPU is over-committed.
+
+    A MIG instance is a GPU of its own with the UUID of its `parent`; its watts and floor are the parent's, so they
+    are counted once a parent, and its health is no better than the parent's.
+    """
 
     uuid: str
     product: str
@@ -100,6 +126,9 @@ class GpuFacts:
     floor_w: int = 0
     claimed_w: int = 0
     nvlink_peers: tuple[str, ...] = ()
+    pcie: str = ""
+    parent: str = ""
+    residents: tuple[Resident, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -112,7 +141,10 @@ class ZoneFacts:
 
 @dataclass(frozen=True, slots=True)
 class GpuNodeFacts:
-    """One node. `allotted_w` None: watts are not limited. `heard_at_s`: when its agent was last heard."""
+    """One node. `allotted_w` None: watts are not limited. `heard_at_s`: when its agent was last heard.
+
+    `weights`: models whose weights are on its disk; `compiled`: keys of compile caches there.
+    """
 
     gpus: tuple[GpuFacts, ...]
     zones: tuple[ZoneFacts, ...] = ()
@@ -121,23 +153,30 @@ class GpuNodeFacts:
     reporting: bool = True
     ready: bool = True
     cordoned: bool = False
+    weights: frozenset[str] = frozenset()
+    compiled: frozenset[str] = frozenset()
 
 
 def node_facts(
     node: GpuNode, *, heard_at_s: float, ready: bool = True, cordoned: bool = False
 ) -> GpuNodeFacts:
-    """Joins ledger and measurement of one node. A GPU that is not reported counts as unhealthy, one with MIG too."""
-    moving = {pod.uid for pod in node.spec.pods if pod.state in TRANSITIONS}
+    """Joins ledger and measurement of one node. A GPU that is not reported counts as unhealthy, one with MIG too:
+    only its instances are used. A MIG instance whose parent has no entry in the ledger counts as unhealthy."""
+    holders = {pod.uid: pod for pod in node.spec.pods}
     reported = {gpu.uuid: gpu for gpu in node.status.gpus}
     current = node.status.observed_revision >= node.spec.revision
+    entries = {gpu.uuid: gpu for gpu in node.spec.gpus}
+    found = (_gpu_facts(gpu, reported.get(gpu.uuid), holders, current) for gpu in node.spec.gpus)
     return GpuNodeFacts(
-        gpus=tuple(_gpu_facts(gpu, reported.get(gpu.uuid), moving, current) for gpu in node.spec.gpus),
+        gpus=tuple(_of_parent(facts, entries, reported) if facts.parent else facts for facts in found),
         zones=tuple(ZoneFacts(z.zone, z.allocatable_mib - z.claimed_mib) for z in node.spec.zones),
         allotted_w=node.spec.watts_allotted,
         heard_at_s=heard_at_s,
         reporting=node.status.reporting,
         ready=ready,
         cordoned=cordoned,
+        weights=frozenset(one.model for one in node.status.warm if one.kind == WEIGHTS),
+        compiled=frozenset(one.key for one in node.status.warm if one.kind == COMPILE_CACHE),
     )
 
 
@@ -152,18 +191,49 @@ def memory_headroom_mib(allocatable_mib: int, claimed_mib: int, measured: GpuMem
     return min(allocatable_mib - claimed_mib, free)
 
 
-def _gpu_facts(gpu: Gpu, reported: GpuStatus | None, moving: set[str], current: bool) -> GpuFacts:
+def _gpu_facts(
+    gpu: Gpu, reported: GpuStatus | None, holders: Mapping[str, Holder], current: bool
+) -> GpuFacts:
     claimed_mib = gpu.claimed_mib
     seen = reported or GpuStatus(gpu.uuid)
+    claims = [(claim, holders.get(claim.pod_uid)) for claim in gpu.claims]
+    here = [holder for _, holder in claims if holder is not None]
     return GpuFacts(
         uuid=gpu.uuid,
         product=seen.product,
         allocatable_mib=gpu.allocatable_mib,
         headroom_mib=memory_headroom_mib(gpu.allocatable_mib, claimed_mib, seen.memory, current),
-        healthy=reported is not None and seen.health == "Healthy" and not seen.mig,
-        busy=any(claim.pod_uid in moving for claim in gpu.claims),
+        healthy=reported is not None
+        and seen.health == "Healthy"
+        and not seen.mig
+        and seen.parent == (gpu.parent or ""),
+        busy=any(one.state in TRANSITIONS for one in here),
         numa=UNKNOWN_ZONE if seen.numa is None else seen.numa,
         floor_w=gpu.floor_watts,
         claimed_w=gpu.claimed_watts,
         nvlink_peers=seen.nvlink_peers,
+        pcie=seen.pcie,
+        parent=gpu.parent or "",
+        residents=tuple(_resident(claim, holder) for claim, holder in claims if claim.memory_mib),
+    )
+
+
+def _resident(claim: Claim, holder: Holder | None) -> Resident:
+    if holder is None:
+        return Resident("", claim.memory_mib)
+    return Resident(holder.pool, claim.memory_mib, asleep=holder.state == "Asleep")
+
+
+def _of_parent(facts: GpuFacts, entries: Mapping[str, Gpu], reported: Mapping[str, GpuStatus]) -> GpuFacts:
+    """A MIG instance with its parent's watts, and its parent's zone where it names none itself."""
+    entry, seen = entries.get(facts.parent), reported.get(facts.parent)
+    if entry is None or seen is None:
+        return replace(facts, healthy=False)
+    zone = UNKNOWN_ZONE if seen.numa is None else seen.numa
+    return replace(
+        facts,
+        healthy=facts.healthy and seen.health == "Healthy",
+        numa=facts.numa if facts.numa != UNKNOWN_ZONE else zone,
+        floor_w=entry.floor_watts,
+        claimed_w=entry.claimed_watts,
     )

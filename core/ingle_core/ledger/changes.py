@@ -53,17 +53,16 @@ def claim(
 ) -> list[Op]:
     """Gives `pod` memory and watts on each of `gpus` (UUIDs) and host memory in one zone.
 
+    The watts of a MIG instance are claimed on its parent's entry, where those of all its instances add up.
     A pod that holds something here already keeps exactly that: no operations. LedgerError for an unknown GPU
     or zone.
     """
     if ledger.holder(pod.uid):
         return []
     _known_gpus(ledger, gpus)
-    wanted = set(gpus)
+    shares = _shares(ledger, pod.uid, gpus, memory_mib, watts)
     changed = tuple(
-        msgspec.structs.replace(g, claims=(*g.claims, Claim(pod.uid, memory_mib, watts)))
-        if g.uuid in wanted
-        else g
+        msgspec.structs.replace(g, claims=(*g.claims, shares[g.uuid])) if g.uuid in shares else g
         for g in ledger.gpus
     )
     zones = _host(ledger, pod.uid, host_zone, host_mib)
@@ -91,10 +90,10 @@ def move(
     holder = ledger.holder(pod_uid)
     if holder is None:
         raise LedgerError("NoClaim", f"pod {pod_uid} holds nothing in this ledger: claim first")
+    shares = _shares(ledger, pod_uid, ledger.gpus_of(pod_uid), memory_mib, watts)
     gpus = tuple(
         msgspec.structs.replace(
-            g,
-            claims=tuple(Claim(pod_uid, memory_mib, watts) if c.pod_uid == pod_uid else c for c in g.claims),
+            g, claims=tuple(shares[g.uuid] if c.pod_uid == pod_uid else c for c in g.claims)
         )
         for g in ledger.gpus
     )
@@ -166,11 +165,27 @@ def _merged_zones(ledger: Ledger, zones: Iterable[Zone]) -> tuple[Zone, ...]:
     return (*found, *gone)
 
 
+def _shares(
+    ledger: Ledger, pod_uid: str, gpus: Sequence[str], memory_mib: int, watts: int
+) -> dict[str, Claim]:
+    """The pod's claim by entry: a whole GPU carries both, a MIG instance MiB and its parent the watts."""
+    wanted = set(gpus)
+    instances = [g for g in ledger.gpus if g.uuid in wanted and g.parent]
+    shares = {uuid: Claim(pod_uid, memory_mib, watts) for uuid in wanted}
+    for g in instances:
+        shares[g.uuid] = Claim(pod_uid, memory_mib, 0)
+    for g in instances:
+        held = shares.get(str(g.parent), Claim(pod_uid, 0, 0))
+        shares[str(g.parent)] = msgspec.structs.replace(held, watts=held.watts + watts)
+    return shares
+
+
 def _known_gpus(ledger: Ledger, gpus: Sequence[str]) -> None:
-    known = {g.uuid for g in ledger.gpus}
+    known = {g.uuid: g.parent for g in ledger.gpus}
     for uuid in gpus:
-        if uuid not in known:
-            raise LedgerError("UnknownGPU", f"GPU {uuid} is not in this node's ledger")
+        if uuid not in known or (known[uuid] and known[uuid] not in known):
+            what = f"the parent of MIG instance {uuid}" if uuid in known else f"GPU {uuid}"
+            raise LedgerError("UnknownGPU", f"{what} is not in this node's ledger")
 
 
 def _host(ledger: Ledger, pod_uid: str, zone: int | None, mib: int) -> tuple[Zone, ...]:

@@ -33,12 +33,16 @@ class Claim(msgspec.Struct, frozen=True, rename=_wire_name):
 
 
 class Gpu(msgspec.Struct, frozen=True, rename=_wire_name):
-    """One GPU. `floor_watts` is charged when nobody claims it."""
+    """One GPU. `floor_watts` is charged when nobody claims it.
+
+    A MIG instance has the UUID of its `parent`, whose entry has 0 MiB, the floor, and the watts of all instances.
+    """
 
     uuid: str
     allocatable_mib: int
     floor_watts: int = 0
     claims: tuple[Claim, ...] = ()
+    parent: str | msgspec.UnsetType = msgspec.UNSET
 
     @property
     def claimed_mib(self) -> int:
@@ -106,5 +110,7 @@ class Ledger(msgspec.Struct, frozen=True, rename=_wire_name):
         return next((pod for pod in self.pods if pod.uid == pod_uid), None)
 
     def gpus_of(self, pod_uid: str) -> tuple[str, ...]:
-        """UUIDs of the GPUs that this pod claims, in the ledger's order."""
-        return tuple(g.uuid for g in self.gpus if any(c.pod_uid == pod_uid for c in g.claims))
+        """UUIDs of the GPUs that this pod claims, in the ledger's order; MIG instances, not their parents."""
+        held = [g for g in self.gpus if any(c.pod_uid == pod_uid for c in g.claims)]
+        parents = {g.parent for g in held}
+        return tuple(g.uuid for g in held if g.uuid not in parents)

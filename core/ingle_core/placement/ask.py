@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from typing import Literal
 
 import msgspec
@@ -17,8 +18,27 @@ class AskMemory(msgspec.Struct, frozen=True):
     host: int = 0
 
 
-class Ask(msgspec.Struct, frozen=True, forbid_unknown_fields=False, rename={"memory_mib": "memoryMiB"}):
-    """The annotation `ingle.dev/placement`. `watts` per GPU; no products: any that fits."""
+class GpuAnnotation(msgspec.Struct, frozen=True):
+    """An annotation that the pod's Binding carries: the UUID of each GPU behind `prefix`, comma separated."""
+
+    key: str
+    prefix: str = ""
+
+    def value(self, gpus: Iterable[str]) -> str:
+        return ",".join(self.prefix + uuid for uuid in gpus)
+
+
+class Ask(
+    msgspec.Struct,
+    frozen=True,
+    forbid_unknown_fields=False,
+    rename={"memory_mib": "memoryMiB", "gpu_annotation": "gpuAnnotation", "compile_key": "compileKey"},
+):
+    """The annotation `ingle.dev/placement`. `watts` per GPU; no products: any that fits.
+
+    `model`: whose weights it loads, `compile_key`: of the compile cache it can use; empty: not told.
+    `gpu_annotation`: what the way of attachment wants beside `ingle.dev/gpus`.
+    """
 
     memory_mib: AskMemory
     pool: str = ""
@@ -30,6 +50,9 @@ class Ask(msgspec.Struct, frozen=True, forbid_unknown_fields=False, rename={"mem
     nvlink: Level = "Preferred"
     strategy: Literal["Pack", "Spread"] = "Pack"
     priority: str = "Normal"
+    model: str = ""
+    compile_key: str = ""
+    gpu_annotation: GpuAnnotation | None = None
 
     def __post_init__(self) -> None:
         least = {"gpus": (self.gpus, 1), "memoryMiB.awake": (self.memory_mib.awake, 1)}

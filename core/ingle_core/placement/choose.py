@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from typing import NamedTuple
 
 import numpy as np
 
+from ingle_core.facts.groups import Candidates, candidates
 from ingle_core.placement.reasons import Reason
 from ingle_core.placement.view import Array, View
 
@@ -19,57 +19,60 @@ class Choice(NamedTuple):
 
 
 def choose(view: View, row: int, passed: Array, scores: Array) -> Choice | Reason:
-    """The best group of GPUs of row `row` that fits in watts and host memory, or why there is none.
+    """The best set of GPUs of row `row` that fits in watts and host memory, or why there is none.
 
-    Groups are tried from the nearest GPUs to any; within a group the best scores, then the cheapest in watts.
+    Every set of the GPUs that passed is looked at. Nearest first (see `_nearness`), then the best scores, then the
+    cheapest in watts, then the first on the node.
     """
-    why = Reason.INSUFFICIENT_WATTS
-    for members in _groups(view, row, np.flatnonzero(passed[:, row]).tolist(), scores):
-        for places in _picks(view, row, members, scores):
-            growth_w = int(view.growth_w[places, row].sum())
-            if growth_w > 0 and growth_w > view.node["spare_w"][row]:
-                continue
-            fits, zone = _host_zone(view, row, places)
-            if fits:
-                return Choice(tuple(sorted(places)), zone)
-            why = Reason.INSUFFICIENT_HOST_MEMORY
-    return why
+    sets = _sets(view, row)
+    near = _nearness(view, sets)
+    usable = passed[sets.places, row].all(axis=1) & _allowed(view, sets)
+    growth_w = view.growth_w[sets.places, row].sum(axis=1)
+    affordable = usable & ((growth_w == 0) | (growth_w <= view.node["spare_w"][row]))
+    kept = np.flatnonzero(affordable)
+    worth = np.round(scores[sets.places[kept], row].sum(axis=1, dtype=np.float64), 5)
+    keys = [growth_w[kept], -worth, *(key[kept] for key in reversed(near))]
+    for at in kept[np.lexsort(keys)]:
+        places = tuple(sets.places[at].tolist())
+        fits, zone = _host_zone(view, row, places)
+        if fits:
+            return Choice(places, zone)
+    return Reason.INSUFFICIENT_HOST_MEMORY if len(kept) else Reason.INSUFFICIENT_WATTS
 
 
-def _picks(view: View, row: int, members: list[int], scores: Array) -> Iterator[list[int]]:
-    count = view.ask.gpus
-    yield sorted(members, key=lambda i: (-scores[i, row], i))[:count]
-    if count > 1:
-        yield sorted(members, key=lambda i: (view.growth_w[i, row], i))[:count]
+def _sets(view: View, row: int) -> Candidates:
+    """All sets as large as asked, by position on the node; single GPUs may be MIG instances."""
+    if view.ask.gpus == 1:
+        gpus = view.left_mib.shape[0]
+        none = np.zeros(gpus, dtype=np.int32)
+        return Candidates(np.arange(gpus)[:, None], none, none, none)
+    groups = view.columns.groupings[name_at(view, row)]
+    found = candidates(groups.shape, view.ask.gpus)
+    return found._replace(places=np.array(groups.places, dtype=np.intp)[found.places])
 
 
-def _groups(view: View, row: int, places: list[int], scores: Array) -> Iterator[list[int]]:
-    """Groups large enough, nearest kind first, within a kind the best first."""
-    count = view.ask.gpus
-    if count == 1:
-        yield places
-        return
-    for kind in _kinds(view):
-        groups: dict[int, list[int]] = {}
-        for i in places:
-            groups.setdefault(0 if kind == "any" else int(view.gpu[kind][i, row]), []).append(i)
-        large = [members for number, members in groups.items() if number >= 0 and len(members) >= count]
-        yield from sorted(
-            large, key=lambda m: (-sum(sorted((scores[i, row] for i in m), reverse=True)[:count]), m)
-        )
+def _nearness(view: View, sets: Candidates) -> list[Array]:
+    """Least first: pairs without NVLink, NUMA zones spanned, PCIe distance of the pairs without NVLink.
+
+    NVLink before zones, since GPUs that are linked do not talk through the zones. What is asked as None is left out.
+    """
+    numa, nvlink = view.ask.numa != "None", view.ask.nvlink != "None"
+    keys = [sets.unlinked] if nvlink else []
+    keys += [sets.zones] if numa else []
+    return [*keys, sets.distance] if keys else []
 
 
-def _kinds(view: View) -> list[str]:
-    numa, nvlink = view.ask.numa, view.ask.nvlink
-    kinds = ["joint_group"] if numa != "None" and nvlink != "None" else []
-    if nvlink != "None" and numa != "Required":
-        kinds.append("link_group")
-    if numa != "None" and nvlink != "Required":
-        kinds.append("zone_group")
-    return kinds if "Required" in (numa, nvlink) else [*kinds, "any"]
+def _allowed(view: View, sets: Candidates) -> Array:
+    """What Required leaves of the sets; a single GPU is always near itself."""
+    allowed: Array = np.ones(len(sets.places), dtype=np.bool_)
+    if view.ask.nvlink == "Required":
+        allowed &= sets.unlinked == 0
+    if view.ask.numa == "Required":
+        allowed &= sets.zones <= 1
+    return allowed
 
 
-def _host_zone(view: View, row: int, places: list[int]) -> tuple[bool, int | None]:
+def _host_zone(view: View, row: int, places: tuple[int, ...]) -> tuple[bool, int | None]:
     """Own zone of the GPUs first (only that where Required), else the zone with most room."""
     host_mib = view.ask.memory_mib.host
     if host_mib == 0:

@@ -11,6 +11,7 @@ from typing import Final
 
 import numpy as np
 
+from ingle_core.facts.groups import Kind
 from ingle_core.placement.reasons import Reason
 from ingle_core.placement.view import Array, View
 
@@ -33,8 +34,11 @@ def fresh(view: View, _: Array) -> Array:
 
 
 def product(view: View, passed: Array) -> Array:
-    """The GPU's product is one of the ask's; an empty list allows all. Inputs: status product."""
+    """The GPU's product is one of the ask's; an empty list allows all. Several GPUs are never MIG instances, since
+    a process can use only one of those. Inputs: status product, ledger parent."""
     known = view.columns.products
+    if view.ask.gpus > 1:
+        passed = passed & (view.gpu["parent_at"] < 0)
     if not view.ask.products:
         return passed
     allowed = np.zeros(len(known) + 1, dtype=np.bool_)
@@ -90,23 +94,26 @@ def one_zone(view: View, passed: Array) -> Array:
     """NUMA Required: enough GPUs in one zone. Inputs: status numa (never the GPU's index)."""
     if view.ask.gpus == 1 or view.ask.numa != "Required":
         return passed
-    return in_large_group(passed, view.gpu["zone_group"], view.ask.gpus)
+    return in_near_set(view, passed, "zone")
 
 
 def one_link_group(view: View, passed: Array) -> Array:
-    """NVLink Required: enough GPUs linked with each other, in one zone too where NUMA is Required."""
+    """NVLink Required: enough GPUs each linked with all others, in one zone too where NUMA is Required."""
     if view.ask.gpus == 1 or view.ask.nvlink != "Required":
         return passed
-    group = view.gpu["joint_group" if view.ask.numa == "Required" else "link_group"]
-    return in_large_group(passed, group, view.ask.gpus)
+    return in_near_set(view, passed, "both" if view.ask.numa == "Required" else "link")
 
 
-def in_large_group(passed: Array, group: Array, count: int) -> Array:
-    """GPUs whose group on their node has at least `count` GPUs that passed. Group −1 is none."""
+def in_near_set(view: View, passed: Array, kind: Kind) -> Array:
+    """GPUs that with enough others that passed make a set near each other: exact, a GPU passes if and only if it is
+    in such a set."""
+    some = view.largest_near(passed, kind) >= view.ask.gpus
+    rows = np.flatnonzero(some)
     result = np.zeros_like(passed)
-    for number in range(group.shape[0]):
-        members = passed & (group == number)
-        result |= members & (members.sum(axis=0, dtype=np.int8) >= count)
+    mask = view.mask(passed)[rows]
+    around = view.gpu[f"near_{kind}"][:, rows] & mask  # of those near me, how many are near each other
+    others = view.columns.tables.largest[kind][view.node["sets_at"][rows] + around]
+    result[:, rows] = passed[:, rows] & (others >= view.ask.gpus - 1)
     return result
 
 

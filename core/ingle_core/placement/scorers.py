@@ -11,13 +11,15 @@ from typing import Final
 
 import numpy as np
 
-from ingle_core.placement.ask import Ask
-from ingle_core.placement.filters import in_large_group
+from ingle_core.facts.groups import Kind
 from ingle_core.placement.view import Array, View
 
 GpuScorer = Callable[[View], Array]
 NodeScorer = Callable[[View, Array], Array]
-Weight = Callable[[Ask], float]
+Weight = Callable[[View], float]
+
+BETWEEN_LEVELS: Final = 0.005
+"""Weight of `full` beside `unfragmented`: less than one of its levels, so it only decides among equals."""
 
 
 def full(view: View) -> Array:
@@ -25,6 +27,14 @@ def full(view: View) -> Array:
     allocatable = np.maximum(view.gpu["allocatable_mib"], 1).astype(np.float32)
     score: Array = 1.0 - np.clip(view.left_mib / allocatable, 0.0, 1.0)
     return score
+
+
+def unfragmented(view: View) -> Array:
+    """⌊100 × sigmoid(−ΔF ÷ 1000)⌋ ÷ 100, F the milli GPUs that the context's mix cannot use (`fragmentation.py`)."""
+    fragmentation = view.context.fragmentation
+    if fragmentation is None:
+        return np.zeros(view.left_mib.shape, dtype=np.float32)
+    return fragmentation.gpu_scores(view, view.context.cpu)
 
 
 def empty(view: View) -> Array:
@@ -38,49 +48,94 @@ def near_host(view: View) -> Array:
     return view.host_near().astype(np.float32)
 
 
+def room_to_wake(view: View) -> Array:
+    """−log₁₀(chance) ÷ 3, chance: that the models on the GPU are wanted at once and do not fit awake (`conflict.py`).
+
+    Inputs: profiles of the context, residents by the ledger.
+    """
+    conflicts = view.context.conflicts
+    if conflicts is None:
+        return np.ones(view.left_mib.shape, dtype=np.float32)
+    return conflicts.scores(view)
+
+
+def warm(view: View, _: Array) -> Array:
+    """1 where the model's weights are on the node's disk, ½ where only its compile cache is, else 0.
+
+    Inputs: status warm. Fetches under way on the node's NIC are not counted: no fact says so.
+    """
+    columns, ask = view.columns, view.ask
+    weights = columns.weights.mask(ask.model, columns.rows)
+    compiled = columns.compiled.mask(ask.compile_key, columns.rows)
+    return np.where(weights, np.float32(1.0), np.float32(0.5) * compiled)
+
+
 def same_links(view: View, passed: Array) -> Array:
-    """1 where enough fitting GPUs are linked with each other, else 0."""
-    return _any_group(view, passed, "link_group")
+    """1 where enough fitting GPUs are each linked with all others, else 0."""
+    return _near_set(view, passed, "link")
 
 
 def same_zone(view: View, passed: Array) -> Array:
-    """1 where enough fitting GPUs are in one NUMA zone, else 0."""
-    return _any_group(view, passed, "zone_group")
+    """1 where enough fitting GPUs are in one NUMA zone, else 0; where some are linked too, those count, since GPUs
+    are chosen by links first."""
+    found = _near_set(view, passed, "zone")
+    if view.ask.nvlink == "None":
+        return found
+    return np.where(_near_set(view, passed, "link") > 0, _near_set(view, passed, "both"), found)
 
 
-def _any_group(view: View, passed: Array, group: str) -> Array:
-    found: Array = np.asarray(in_large_group(passed, view.gpu[group], view.ask.gpus).any(axis=0))
+def _near_set(view: View, passed: Array, kind: Kind) -> Array:
+    found: Array = view.largest_near(passed, kind) >= view.ask.gpus
     return found.astype(np.float32)
 
 
-def _if_packing(ask: Ask) -> float:
-    return 1.0 if ask.strategy == "Pack" else 0.0
+def _if_packing(view: View) -> float:
+    if view.ask.strategy != "Pack":
+        return 0.0
+    return 1.0 if view.context.fragmentation is None else BETWEEN_LEVELS
 
 
-def _if_spreading(ask: Ask) -> float:
-    return 1.0 if ask.strategy == "Spread" else 0.0
+def _if_mix_known(view: View) -> float:
+    return 1.0 if view.ask.strategy == "Pack" and view.context.fragmentation is not None else 0.0
 
 
-def _if_host_matters(ask: Ask) -> float:
-    return 2.0 if ask.numa == "Preferred" and ask.memory_mib.host > 0 else 0.0
+def _if_spreading(view: View) -> float:
+    return 1.0 if view.ask.strategy == "Spread" else 0.0
 
 
-def _if_links_matter(ask: Ask) -> float:
-    return 4.0 if ask.nvlink == "Preferred" and ask.gpus > 1 else 0.0
+def _if_host_matters(view: View) -> float:
+    return 2.0 if view.ask.numa == "Preferred" and view.ask.memory_mib.host > 0 else 0.0
 
 
-def _if_zone_matters(ask: Ask) -> float:
-    return 2.0 if ask.numa == "Preferred" and ask.gpus > 1 else 0.0
+def _if_wanted_times_known(view: View) -> float:
+    """Above `full`: tenfold the chance of a conflict weighs as much as an empty GPU against a full one."""
+    conflicts = view.context.conflicts
+    return 3.0 if conflicts is not None and conflicts.knows(view.ask.pool) else 0.0
+
+
+def _if_model_told(view: View) -> float:
+    return 1.5 if view.ask.model or view.ask.compile_key else 0.0
+
+
+def _if_links_matter(view: View) -> float:
+    return 4.0 if view.ask.nvlink == "Preferred" and view.ask.gpus > 1 else 0.0
+
+
+def _if_zone_matters(view: View) -> float:
+    return 2.0 if view.ask.numa == "Preferred" and view.ask.gpus > 1 else 0.0
 
 
 GPU_SCORERS: Final[tuple[tuple[str, GpuScorer, Weight], ...]] = (
     ("full", full, _if_packing),
+    ("unfragmented", unfragmented, _if_mix_known),
     ("empty", empty, _if_spreading),
     ("near-host", near_host, _if_host_matters),
+    ("room-to-wake", room_to_wake, _if_wanted_times_known),
 )
 NODE_SCORERS: Final[tuple[tuple[str, NodeScorer, Weight], ...]] = (
     ("same-links", same_links, _if_links_matter),
     ("same-zone", same_zone, _if_zone_matters),
+    ("warm", warm, _if_model_told),
 )
 
 
@@ -88,7 +143,7 @@ def gpu_scores(view: View) -> Array:
     """Weighted sum of all GPU scorers, shape (GPUs, rows)."""
     total: Array = np.zeros(view.left_mib.shape, dtype=np.float32)
     for _, scorer, weight_of in GPU_SCORERS:
-        weight = weight_of(view.ask)
+        weight = weight_of(view)
         if weight:
             total = total + weight * scorer(view)
     return total
@@ -105,7 +160,7 @@ def node_scores(view: View, passed: Array, per_gpu: Array) -> Array:
     else:
         best = np.sort(masked, axis=0)[-count:].mean(axis=0)
     for _, scorer, weight_of in NODE_SCORERS:
-        weight = weight_of(view.ask)
+        weight = weight_of(view)
         if weight:
             best = best + weight * scorer(view, passed)
     return np.where(passed.sum(axis=0, dtype=np.int8) >= count, np.round(best, 5), -1.0)

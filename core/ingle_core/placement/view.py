@@ -10,6 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ingle_core.facts import Columns
+from ingle_core.facts.groups import Kind
 from ingle_core.placement.ask import Ask
 from ingle_core.placement.context import NOTHING_ELSE, Context
 
@@ -60,6 +61,16 @@ class View:
         self.growth_w: Array = after_w - charged_w
         self.left_mib: Array = self.gpu["headroom_mib"] - ask.memory_mib.awake
 
+    def mask(self, passed: Array) -> Array:
+        """Per row the whole GPUs that passed, bit i the i-th."""
+        found: Array = np.where(passed, self.gpu["bit"], 0).sum(axis=0)
+        return found
+
+    def largest_near(self, passed: Array, kind: Kind) -> Array:
+        """Per row how many of the GPUs that passed are at most near each other."""
+        found: Array = self.columns.tables.largest[kind][self.node["sets_at"] + self.mask(passed)]
+        return found
+
     def host_near(self) -> Array:
         """Per GPU: its own NUMA zone has room for the sleeping replica."""
         at = self.gpu["zone_at"]
@@ -74,6 +85,14 @@ class View:
             self.node[name] = self.node[name].copy()
         self.zone_headroom_mib = self.zone_headroom_mib.copy()
 
+    def _same_power(self, at: int, row: int) -> Array:
+        """The GPU itself, or the MIG instances of its parent and that: one set of watts."""
+        parent = self.gpu["parent_at"][at, row]
+        places = np.arange(self.gpu["parent_at"].shape[0])
+        same = (self.gpu["parent_at"][:, row] == parent) | (places == parent)
+        found: Array = places[same] if parent >= 0 else places[at : at + 1]
+        return found
+
     def _subtract(self, one: Assumed) -> None:
         row = self.columns.row.get(one.node)
         if row is None:
@@ -84,7 +103,7 @@ class View:
         for i in places:
             grown = max(floor[i, row], claimed[i, row] + one.watts) - max(floor[i, row], claimed[i, row])
             self.node["spare_w"][row] -= grown
-            claimed[i, row] += one.watts
+            claimed[self._same_power(i, row), row] += one.watts
             self.gpu["headroom_mib"][i, row] -= one.memory_mib
             self.gpu["busy"][i, row] = True
             self.node["idle_mib"][row] -= one.memory_mib

@@ -26,7 +26,8 @@ SERVING_SOON = frozenset({State.PENDING, State.STARTING, State.AWAKE, State.WAKI
 class Engine:
     """One replica. `since_s`: when it entered `state`. `busy_at_s`: when it last had a request.
 
-    `answers` False: it has not passed its readiness probe for a while.
+    `answers` False: it has not passed its readiness probe for a while. `wakeable` False: its node takes no wakes now.
+    `leaving`: its node drains, so a sleeper moves to another.
     """
 
     uid: str
@@ -37,6 +38,8 @@ class Engine:
     in_flight: int = 0
     busy_at_s: float = 0.0
     answers: bool = True
+    wakeable: bool = True
+    leaving: bool = False
 
 
 @dataclass(frozen=True)

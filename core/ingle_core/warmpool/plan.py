@@ -43,7 +43,8 @@ def plan(wish: PoolWish, engines: Sequence[Engine], demand: Demand, failures: Fa
     Up at once: sleepers are woken first (most recently used first), then new ones are started. Down slowly: an
     engine sleeps only when the most load of the last `idle_s` did not need it. Sleepers beyond the number to keep
     stop after the same time. One that does not answer is replaced and left to its liveness probe. A failed pool
-    starts again after `retry_delay_s`.
+    starts again after `retry_delay_s`. Where a sleeper cannot be woken another is started; one whose node drains is
+    replaced first and then stopped, one at a time.
     """
     goals: dict[str, tuple[State, str]] = {}
     live = [e for e in engines if e.state not in (State.STOPPING, State.ENDED)]
@@ -55,19 +56,40 @@ def plan(wish: PoolWish, engines: Sequence[Engine], demand: Demand, failures: Fa
         (e for e in live if e.state in (State.ASLEEP, State.SLEEPING)),
         key=lambda e: (e.state == State.SLEEPING, -e.busy_at_s, e.uid),
     )
-    missing = max(0, want - len(serving))
-    woken = sleepers[:missing]
+    pending = sum(
+        e.state is State.PENDING for e in serving
+    )  # they may wait for long: a sleeper is woken all the same
+    missing = max(0, want - len(serving) + pending)
+    woken = [e for e in sleepers if e.wakeable][:missing]
     for engine in woken:
         goals[engine.uid] = (State.AWAKE, "requests wait" if demand.waiting else "fewer awake than wanted")
     _let_idle_sleep(wish, serving, wanted_awake(wish, max(load, demand.peak)), now_s, goals)
-    _stop_surplus(wish, sleepers[missing:], want, len(live), now_s, goals)
+    others = [e for e in sleepers if e.uid not in goals]
+    _stop_surplus(wish, others, want, len(live), now_s, goals)
     keep = min(max(wish.max_awake, wish.asleep), max(want, wish.min_awake + wish.asleep))
     current = sum(wish.current(e) and e.answers for e in live)
-    lack = max(missing - len(woken), keep - current)
+    lack, reason = max(missing - len(woken) - pending, keep - current), "no engine to wake"
+    if lack <= 0 and _move_off(wish, live, keep, goals):
+        lack, reason = 1, "a sleeper leaves a node that drains"
     wait_s = failures.at_s + retry_delay_s(failures.count) - now_s
     if lack > 0 and failures.count and wait_s > 0:
         return Plan(want, 0, "waits after a failure", wait_s, goals)
-    return Plan(want, max(0, lack), "no engine to wake" if lack > 0 else "", 0.0, goals)
+    return Plan(want, max(0, lack), reason if lack > 0 else "", 0.0, goals)
+
+
+def _move_off(wish: PoolWish, live: Sequence[Engine], keep: int, goals: dict[str, tuple[State, str]]) -> bool:
+    """Stops sleepers of nodes that drain as far as others take their place; whether one has to be started for that."""
+    moving = sorted(
+        (e for e in live if e.leaving and e.state is State.ASLEEP and e.uid not in goals),
+        key=lambda e: (e.busy_at_s, e.uid),
+    )
+    if not moving:
+        return False
+    staying = [e for e in live if wish.current(e) and e.answers and e not in moving and e.uid not in goals]
+    started = [e for e in staying if e.state not in (State.PENDING, State.STARTING)]
+    for engine in moving[: max(0, len(started) + len(moving) - keep)]:
+        goals[engine.uid] = (State.ENDED, "its node drains")
+    return len(staying) < keep and len(started) == len(staying)
 
 
 def _outdated(
@@ -106,7 +128,9 @@ def _stop_surplus(
 ) -> None:
     """Sleepers that nobody asked to keep, the least recently used first."""
     surplus = live_count - max(want, wish.min_awake + wish.asleep)
-    old = sorted((e for e in sleepers if e.state == State.ASLEEP), key=lambda e: (e.busy_at_s, e.uid))
+    old = sorted(
+        (e for e in sleepers if e.state == State.ASLEEP), key=lambda e: (not e.leaving, e.busy_at_s, e.uid)
+    )
     for engine in old[: max(0, surplus)]:
         if now_s - max(engine.busy_at_s, engine.since_s) >= wish.idle_s:
             goals[engine.uid] = (State.ENDED, f"more sleepers than {wish.asleep} to keep")

@@ -14,7 +14,9 @@ from ingle_kit.objects.gpunode import (
     LedgerPod,
     LedgerState,
     LedgerZone,
+    Misplaced,
     NumaZone,
+    WarmItem,
     ZoneMemory,
 )
 from ingle_kit.objects.inferencepool import (
@@ -74,6 +76,7 @@ __all__ = [
     "LedgerState",
     "LedgerZone",
     "LocalRef",
+    "Misplaced",
     "NodeSelector",
     "NumaZone",
     "Permission",
@@ -95,6 +98,7 @@ __all__ = [
     "VariantWatts",
     "Volume",
     "Warm",
+    "WarmItem",
     "Weights",
     "ZoneMemory",
     "dump",

@@ -13,6 +13,7 @@ ACCEPTED: Final = "Accepted"
 READY: Final = "Ready"
 RECONCILING: Final = "Reconciling"
 STALLED: Final = "Stalled"
+ATTACHED: Final = "Attached"
 
 ConditionStatus = Literal["True", "False", "Unknown"]
 
@@ -22,7 +23,7 @@ class Condition(ApiModel):
 
     type: Annotated[str, Field(min_length=1, max_length=64)] = Field(
         description="Accepted (the spec can be acted on), Ready (it does what was asked), Reconciling (work is "
-        "under way) or Stalled (a person has to change something)."
+        "under way), Stalled (a person has to change something) or Attached (pods sit on the GPUs they claim)."
     )
     status: ConditionStatus = Field(description="True, False, or Unknown while it has not been observed.")
     reason: Annotated[str, Field(min_length=1, max_length=64, pattern=r"^[A-Z][A-Za-z0-9]*$")] = Field(

@@ -24,6 +24,9 @@ MAX_GPUS = 16
 MAX_CLAIMS = 32
 MAX_ZONES = 16
 MAX_PODS = MAX_GPUS * MAX_CLAIMS
+MAX_MISPLACED = 32
+MAX_WARM = 256
+MAX_WARM_NAME = 256
 
 LedgerState = Literal["Starting", "Awake", "Sleeping", "Asleep", "Waking", "Stopping"]
 
@@ -49,6 +52,11 @@ class LedgerGpu(ApiModel):
     )
     claims: Annotated[list[GpuClaim], Field(max_length=MAX_CLAIMS, json_schema_extra=REQUIRED_ATOMIC)] = (
         Field(default_factory=list, description="What pods hold here; empty when nobody does.")
+    )
+    parent: GpuUuid | None = Field(
+        default=None,
+        description="UUID of the GPU that this MIG instance is part of; the watts of its pods are claimed there. "
+        "Absent: a whole GPU.",
     )
 
 
@@ -205,7 +213,11 @@ class GpuStatus(ApiModel):
     )
     watts: GpuWatts = Field(default_factory=GpuWatts, description="Power limits in watts.")
     mig: bool = Field(
-        default=False, description="Whether it is split by MIG; such a GPU is not used. Absent: false."
+        default=False,
+        description="Whether it is split by MIG; only its instances are used then. Absent: false.",
+    )
+    parent: GpuUuid | None = Field(
+        default=None, description="UUID of the GPU that this MIG instance is part of. Absent: a whole GPU."
     )
     health: Literal["Healthy", "Lost", "Unreadable"] = Field(
         default="Healthy", description="Healthy; Lost (fell off the bus); Unreadable. Absent: Healthy."
@@ -229,6 +241,31 @@ class NumaZone(ApiModel):
     memory_mib: ZoneMemory = Field(description="Its memory in MiB.")
 
 
+class Misplaced(ApiModel):
+    """A pod that does not sit where the ledger has it."""
+
+    pod_uid: Uid = Field(description="UID of the pod.")
+    reason: Literal["WrongGPU", "WrongZone"] = Field(
+        description="WrongGPU (it uses a GPU where it claims nothing) or WrongZone (most of its memory is on another "
+        "NUMA zone than its GPUs)."
+    )
+    message: Annotated[str, Field(max_length=1024)] = Field(description="The same for people.")
+
+
+class WarmItem(ApiModel):
+    """Something on the node's disk that makes a start shorter."""
+
+    kind: Literal["Weights", "CompileCache"] = Field(
+        description="Weights (of `model`) or CompileCache (under `key`)."
+    )
+    model: Annotated[str, Field(max_length=MAX_WARM_NAME)] | None = Field(
+        default=None, description="Model whose weights they are. Absent: no weights."
+    )
+    key: Annotated[str, Field(max_length=MAX_WARM_NAME)] | None = Field(
+        default=None, description="Key of the compile cache. Absent: no compile cache."
+    )
+
+
 class GPUNodeStatus(ApiModel):
     """What the node's agent reads; written on change, not for every reading."""
 
@@ -247,4 +284,14 @@ class GPUNodeStatus(ApiModel):
     numa: Annotated[list[NumaZone], Field(max_length=MAX_ZONES, json_schema_extra=ATOMIC)] = Field(
         default_factory=list, description="The node's NUMA zones. Absent: not known."
     )
-    conditions: Conditions = Field(default_factory=list, description="Accepted, Ready, Reconciling, Stalled.")
+    misplaced: Annotated[list[Misplaced], Field(max_length=MAX_MISPLACED, json_schema_extra=ATOMIC)] = Field(
+        default_factory=list, description="Pods that do not sit where the ledger has them. Absent: none seen."
+    )
+    warm: Annotated[list[WarmItem], Field(max_length=MAX_WARM, json_schema_extra=ATOMIC)] = Field(
+        default_factory=list,
+        description="Weights and compile caches on the node's disk, sorted; what is above the limit is left out. "
+        "Absent: none.",
+    )
+    conditions: Conditions = Field(
+        default_factory=list, description="Accepted, Ready, Reconciling, Stalled, Attached."
+    )

@@ -38,6 +38,7 @@ MAX_REPLICAS = 256
 DEFAULT_MAX_REPLICAS = 1
 
 Replicas = Annotated[int, Field(ge=0, le=MAX_REPLICAS)]
+Percent = Annotated[int, Field(ge=0, le=100)]
 Affinity = Literal["Required", "Preferred", "None"]
 
 
@@ -235,5 +236,10 @@ class InferencePoolStatus(ApiModel):
     waiting: Annotated[int, Field(ge=0)] = Field(default=0, description="Requests held now. Absent: 0.")
     engines: Annotated[list[EngineStatus], Field(max_length=512, json_schema_extra=list_map("pod"))] = Field(
         default_factory=list, description="The engine pods. Absent: none."
+    )
+    demand_percent_by_hour: Annotated[list[Percent], Field(max_length=24, json_schema_extra=ATOMIC)] = Field(
+        default_factory=list,
+        description="For each hour of the day (UTC, 24 of them from 0:00) the percent of it in which a replica is "
+        "wanted awake, averaged over days. Absent or empty: not known yet.",
     )
     conditions: Conditions = Field(default_factory=list, description="Accepted, Ready, Reconciling, Stalled.")

@@ -12,10 +12,11 @@ from ingle_kit.names import ANNOTATION_REQUEUE, GATE_AWAKE, INFERENCE_POOL, POD
 from ingle_kit.objects import InferencePoolSpec, timestamp
 from ingle_kit.objects.reasons import Reason
 from ingle_operator.parse import EnginePod, Pool
+from ingle_operator.reconcile.drained import lacks_room
 from ingle_operator.reconcile.facts import read_facts
 from ingle_operator.reconcile.moves import LOOK_AGAIN_S, clear_past_trouble, move_engine
 from ingle_operator.status import count_failure, reason_of, tell
-from ingle_operator.world import World
+from ingle_operator.world import ALL, World
 
 STEPS_MAX = 8
 REQUEUE_EVERY_S = 1.0
@@ -41,6 +42,8 @@ async def reconcile_engine(world: World, name: str) -> float | None:
         taken = step(facts, goal, limits, now_s)
         if taken.act is Act.WAIT:
             if facts.state is State.PENDING:
+                if not facts.bound and lacks_room(pod.trouble):
+                    world.add("room", ALL)
                 return await _requeue_if_stuck(world, pod, facts)
             clear_past_trouble(world, pool, pod)
             return _pause_s(facts, goal, limits, now_s)

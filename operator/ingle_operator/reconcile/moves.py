@@ -15,12 +15,17 @@ from ingle_kit.names import INFERENCE_POOL, POD
 from ingle_kit.objects import timestamp
 from ingle_kit.objects.reasons import Reason
 from ingle_operator.parse import EnginePod, Pool
+from ingle_operator.reconcile.drained import takes_wakes
 from ingle_operator.status import reason_of, tell
-from ingle_operator.world import World
+from ingle_operator.world import ALL, World
 
 LOOK_AGAIN_S = 0.5
 CONFLICTED_AGAIN_S = 0.05
 REFUSED_AGAIN_S = 2.0
+BLOCKED_REASONS = frozenset(
+    {Reason.NODE_CORDONED.value, Reason.NODE_NOT_READY.value, Reason.AGENT_SILENT.value}
+)
+ROOM_REASONS = frozenset({Reason.INSUFFICIENT_MEMORY.value, Reason.INSUFFICIENT_WATTS.value})
 
 
 async def move_engine(
@@ -30,6 +35,10 @@ async def move_engine(
     need = pod.need
     memory_mib = charge_mib(to, need.awake_mib, need.asleep_mib, facts.measured_mib)
     watts = 0 if to is State.ASLEEP else need.busy_w
+
+    blocked = takes_wakes(world, pod.node) if to is State.WAKING and facts.asleep is not False else None
+    if blocked is not None:
+        return await _blocked(world, pool, pod, *blocked)
 
     def change(ledger: Ledger) -> list[Op]:
         if ledger.holder(pod.uid) is None:
@@ -65,7 +74,7 @@ def clear_past_trouble(world: World, pool: Pool, pod: EnginePod) -> None:
     if trouble is None or ledger is None or ledger.holder(pod.uid) is None:
         return
     ops = move(ledger, pod.uid, "Waking", memory_mib=pod.need.awake_mib, watts=pod.need.busy_w)
-    if fits(ledger, ops) is None:
+    if trouble[0] in BLOCKED_REASONS or fits(ledger, ops) is None:
         world.notes.troubles.pop(pod.uid, None)
         world.notes.wanted_w.pop(pod.uid, None)
         world.add("status", pool.name)
@@ -93,8 +102,21 @@ async def _refused(
     if refused.reason == "InsufficientWatts":
         world.notes.wanted_w[pod.uid] = (pod.node, pod.need.busy_w * len(pod.gpus))
         world.touch_budgets()
+    if facts.state is State.ASLEEP and refused.reason in ROOM_REASONS:
+        world.add("room", ALL)
     await tell(world, INFERENCE_POOL, pool, reason_of(refused.reason), message, warn=True)
     return REFUSED_AGAIN_S
+
+
+async def _blocked(world: World, pool: Pool, pod: EnginePod, reason: Reason, why: str) -> float:
+    """Its node takes no wakes now; the pool starts another engine where that lasts."""
+    message = f"{pod.key[1]} on {pod.node}: {why}"
+    if world.notes.troubles.get(pod.uid) != (reason.value, message):
+        world.notes.troubles[pod.uid] = (reason.value, message)
+        world.add("status", pool.name)
+        world.add("pool", pool.name)
+    await tell(world, INFERENCE_POOL, pool, reason, message, warn=True)
+    return LOOK_AGAIN_S
 
 
 async def _evict(world: World, pool: Pool, pod: EnginePod) -> float | None:

@@ -9,6 +9,7 @@ from ingle_core.ledger import Ledger, release
 from ingle_kit.kube import Conflict, Object
 from ingle_kit.names import GPU_NODE, LABEL_POOL, NODE, POD, SCHEDULER_NAME
 from ingle_operator.parse import EnginePod, engine_pod_or_none, seconds_of
+from ingle_operator.reconcile.attached import tell_misplaced
 from ingle_operator.reconcile.nodepower import FIRST_REVISION, covered, enforced_watts
 from ingle_operator.reconcile.rebuild import rebuilt, taken_over
 from ingle_operator.world import World
@@ -35,6 +36,7 @@ async def reconcile_node(world: World, name: str) -> float | None:
             await world.write_ledger(name, plan)
         elif taken_over(ledger, status):
             await world.write_ledger(name, partial(taken_over, status=status))
+    await tell_misplaced(world, gpu_node)
     return await _release_orphans(world, name)
 
 

@@ -9,9 +9,11 @@ from ingle_core.warmpool.facts import Demand, Engine, Failures, PoolWish, State
 from ingle_core.warmpool.plan import plan
 from ingle_kit.kube import Conflict, Forbidden, Invalid
 from ingle_kit.names import INFERENCE_POOL, POD
-from ingle_kit.objects import GpuStatus, InferencePoolSpec, Variant
+from ingle_kit.objects import InferencePoolSpec, Variant
+from ingle_kit.objects.asks import fits_empty
 from ingle_kit.objects.reasons import Reason
 from ingle_operator.parse import EnginePod, Pool, seconds_of
+from ingle_operator.reconcile.drained import takes_wakes
 from ingle_operator.reconcile.poolstatus import View, pool_status
 from ingle_operator.render import engine_pod, revision_of
 from ingle_operator.status import count_failure, current, tell, write_status
@@ -19,6 +21,7 @@ from ingle_operator.world import World
 
 TICK_S = 0.5
 UNANSWERED_S = 5.0
+UNHEARD_S = 20.0  # an agent that restarts is no reason to start engines elsewhere
 STATUS_EVERY_S = 0.5
 
 
@@ -37,7 +40,7 @@ async def reconcile_pool(world: World, name: str) -> float | None:
         return world.settings.resync_s
     view = look(world, pool, spec, time.time())
     for pod in view.pods:
-        goal = view.plan.goals.get(pod.uid)
+        goal = world.notes.goal(pod.uid, view.plan.goals.get(pod.uid), time.time())
         if world.notes.goals.get(pod.uid) != goal:
             _set_goal(world, pod.uid, goal)
             world.add("engine", "/".join(pod.key))
@@ -107,16 +110,9 @@ def fits_somewhere(world: World, spec: InferencePoolSpec, variant: Variant) -> b
         node = world.nodes.store.get(key)
         if node is None or not spec.placement.node_selector.items() <= node.labels.items():
             continue
-        if sum(_fits(gpu, variant) for gpu in gpu_node.status.gpus) >= variant.gpus:
+        if fits_empty(gpu_node.status.gpus, variant):
             return True
     return False
-
-
-def _fits(gpu: GpuStatus, variant: Variant) -> bool:
-    room_mib = gpu.memory_mib.total - gpu.memory_mib.reserved
-    product_fits = not variant.gpu_products or gpu.product in variant.gpu_products
-    usable = gpu.health == "Healthy" and not gpu.mig
-    return product_fits and usable and room_mib >= variant.memory_mib.awake
 
 
 def engine_of(world: World, pod: EnginePod) -> Engine:
@@ -136,7 +132,19 @@ def engine_of(world: World, pod: EnginePod) -> Engine:
     in_flight = sum(e.in_flight for d in world.demands() for e in d.endpoints if e.pod_uid == pod.uid)
     busy_at_s = max(world.notes.busy_at_s.get(pod.uid, 0.0), since_s)
     answers = state is not State.AWAKE or pod.ready or time.time() - pod.ready_changed_at_s < UNANSWERED_S
-    return Engine(pod.uid, state, since_s, pod.revision, pod.variant, in_flight, busy_at_s, answers)
+    node = world.nodes.store.get(("", pod.node))
+    return Engine(
+        pod.uid,
+        state,
+        since_s,
+        pod.revision,
+        pod.variant,
+        in_flight,
+        busy_at_s,
+        answers,
+        wakeable=not pod.node or takes_wakes(world, pod.node, UNHEARD_S) is None,
+        leaving=node is not None and node.cordoned,
+    )
 
 
 def demand_of(world: World, pool: str, spec: InferencePoolSpec, now_s: float) -> Demand:
@@ -167,11 +175,13 @@ async def _start(world: World, view: View) -> None:
     names = (pod_name(view, number) for number in range(len(taken) + view.plan.start))
     for name in [n for n in names if n not in taken][: view.plan.start]:
         try:
-            await world.kube.create(POD, engine_pod(view.pool, view.spec, view.variant, name))
+            settings = world.settings
+            pod = engine_pod(view.pool, view.spec, view.variant, name, settings.attachment, settings.launcher)
+            await world.kube.create(POD, pod)
         except Conflict:
             continue
         except (Invalid, Forbidden) as error:
-            reason = Reason.INVALID_SPEC
+            reason = Reason.POD_REFUSED
             count_failure(world, view.pool, reason, f"the API server refuses the pod: {error.message}")
             await tell(world, INFERENCE_POOL, view.pool, reason, error.message, warn=True)
             return

@@ -11,6 +11,7 @@ from ingle_core.warmpool.plan import Plan
 from ingle_kit.names import LABEL_POOL
 from ingle_kit.objects import InferencePoolSpec, Variant, timestamp
 from ingle_kit.objects.reasons import Reason
+from ingle_operator import loads
 from ingle_operator.parse import EnginePod, Pool
 from ingle_operator.render import revision_of
 from ingle_operator.status import conditions_of
@@ -59,6 +60,7 @@ def pool_status(world: World, pool: Pool, view: View | None) -> dict[str, Any]:
         },
         "selector": f"{LABEL_POOL}={pool.key[1]}",
         "waiting": view.demand.waiting,
+        "demandPercentByHour": list(loads.wanted_percent(world, pool.name, now_s)),
         "engines": [_engine(world, view, pod) for pod in sorted(view.pods, key=lambda p: p.key)],
         "conditions": conditions_of(
             pool,

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import msgspec
+
 from ingle_core.ledger import (
     Gpu,
     Ledger,
@@ -43,7 +45,12 @@ def _gpu(gpu: GpuStatus, known_mib: int) -> Gpu:
     now_mib = max(0, memory.total - memory.reserved - memory.foreign) if usable else 0
     kept = known_mib <= now_mib < known_mib + RAISED_BY_MIN_MIB and known_mib > 0
     floor_w = gpu.watts.max if gpu.health == "Lost" else gpu.watts.min
-    return Gpu(uuid=gpu.uuid, allocatable_mib=known_mib if kept else now_mib, floor_watts=floor_w or 0)
+    return Gpu(
+        uuid=gpu.uuid,
+        allocatable_mib=known_mib if kept else now_mib,
+        floor_watts=floor_w or 0,
+        parent=gpu.parent or msgspec.UNSET,
+    )
 
 
 def rebuilt(

@@ -15,7 +15,6 @@ from ingle_core.facts import (
     memory_headroom_mib,
     node_facts,
 )
-from ingle_core.facts.groups import clique_groups, joint_groups
 
 
 @pytest.mark.parametrize(
@@ -67,18 +66,6 @@ def test_a_condition_of_the_agent_stops_new_claims() -> None:
 def test_a_lost_gpu_does_not_close_its_node() -> None:
     lost = {"type": "Ready", "status": "False", "reason": "GPULost"}
     assert node_facts(gpu_node(conditions=[lost]), heard_at_s=0).reporting
-
-
-def test_groups_are_cliques_for_switch_pairs_mesh_and_nothing() -> None:
-    names = [str(i) for i in range(8)]
-    assert clique_groups(names, [names] * 8) == [0] * 8
-    pairs = [names[i // 2 * 2 : i // 2 * 2 + 2] for i in range(8)]
-    assert clique_groups(names, pairs) == [0, 0, 2, 2, 4, 4, 6, 6]
-    mesh = [[*names[i // 4 * 4 : i // 4 * 4 + 4], names[(i + 4) % 8]] for i in range(8)]
-    assert clique_groups(names, mesh) == [0, 0, 0, 0, 4, 4, 4, 4]
-    assert clique_groups(names, [[]] * 8) == list(range(8))
-    assert clique_groups(["a", "b"], [["b"], []]) == [0, 1]
-    assert joint_groups([0, 0, 1, -1], [0, 2, 2, 2]) == [0, 1, 2, -1]
 
 
 def test_columns_grow_forget_and_use_rows_again() -> None:

@@ -141,3 +141,40 @@ def test_an_engine_that_does_not_answer_is_replaced_by_a_sleeper_or_a_new_one() 
     assert plan(WISH, [hung], Demand(waiting=1), NO_FAILURES, 1).start == 1
     woken = plan(WISH, [hung, engine("b", State.ASLEEP)], Demand(waiting=1), NO_FAILURES, 1)
     assert woken.goals["b"][0] is State.AWAKE
+
+
+def test_where_the_sleeper_cannot_be_woken_another_is_started() -> None:
+    held = engine("a", State.ASLEEP, wakeable=False)
+    result = plan(WISH, [held], Demand(waiting=1), NO_FAILURES, 5)
+    assert (result.goals, result.start) == ({}, 1)
+
+
+def test_a_sleeper_is_woken_although_a_pod_waits_for_a_node() -> None:
+    engines = [engine("a", State.ASLEEP), engine("b", State.PENDING)]
+    result = plan(WISH, engines, Demand(waiting=1), NO_FAILURES, 5)
+    assert (list(result.goals), result.start) == (["a"], 0)
+
+
+def test_a_sleeper_on_a_node_that_drains_goes_only_once_another_has_started() -> None:
+    old = engine("a", State.ASLEEP, wakeable=False, leaving=True)
+    first = plan(WISH, [old], Demand(), NO_FAILURES, 5)
+    assert (first.goals, first.start) == ({}, 1)
+    for state in (State.PENDING, State.STARTING):
+        waiting = plan(WISH, [old, engine("b", state)], Demand(), NO_FAILURES, 5)
+        assert (waiting.goals, waiting.start) == ({}, 0)
+    done = plan(WISH, [old, engine("b", State.AWAKE, since_s=5)], Demand(), NO_FAILURES, 5)
+    assert (done.goals, done.start) == ({"a": (State.ENDED, "its node drains")}, 0)
+
+
+def test_sleepers_leave_a_node_that_drains_one_at_a_time() -> None:
+    wish = replace(WISH, asleep=3)
+    old = [engine(uid, State.ASLEEP, wakeable=False, leaving=True) for uid in "abc"]
+    assert plan(wish, old, Demand(), NO_FAILURES, 5).start == 1
+    result = plan(wish, [*old, engine("d", State.ASLEEP)], Demand(), NO_FAILURES, 5)
+    assert (list(result.goals), result.start) == (["a"], 1)
+
+
+def test_an_awake_engine_on_a_node_that_drains_is_left_alone() -> None:
+    awake = engine("a", State.AWAKE, wakeable=False, leaving=True)
+    result = plan(WISH, [awake], Demand(in_flight=1, peak=1), NO_FAILURES, 100)
+    assert (result.goals, result.start) == ({}, 0)

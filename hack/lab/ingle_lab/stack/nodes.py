@@ -46,6 +46,7 @@ def prepare_node(lab: Path, node: LabNode, time_scale: float) -> dict[str, str]:
         "INGLE_LAB_GPU_STATE": str(state),
         "INGLE_LAB_TIME_SCALE": str(time_scale),
         "INGLE_NUMA_ROOT": str(folder / "numa"),
+        "INGLE_ZONE_SECONDS": "0",  # processes lie on this machine's zones, not on the profile's
     }
 
 

@@ -145,6 +145,21 @@ EXPLANATIONS: dict[Reason, Explanation] = {
     ),
     Reason.STARTED: Explanation(_EVENT, "A new engine was started because no sleeper was left.", _NOTHING),
     Reason.REMOVED: Explanation(_EVENT, "An engine was removed; the message says why.", _NOTHING),
+    Reason.MADE_ROOM: Explanation(
+        _EVENT,
+        "An engine of this pool did not fit, so others of at most its priority sleep or stop; the message names them.",
+        _NOTHING,
+    ),
+    Reason.GAVE_WAY: Explanation(
+        _EVENT,
+        "An engine of this pool sleeps or stops because one of another pool needs the room; the message says which.",
+        "Raise spec.priority, replicas.min or warm.asleep where that hurts, or add GPUs.",
+    ),
+    Reason.POD_REFUSED: Explanation(
+        "InferencePool, Ready, Stalled and event",
+        "The API server refuses the pool's pods: most often a ResourceQuota of the namespace, else an admission rule.",
+        "Do what the message says; for a quota, raise requests.ingle.dev/gpu-memory-mib or ask for less.",
+    ),
     Reason.WITHIN_CAP: Explanation(
         "PowerBudget, Ready", "The enforced limits and the hosts' share add up to at most the cap.", _NOTHING
     ),
@@ -190,6 +205,34 @@ EXPLANATIONS: dict[Reason, Explanation] = {
         "GPUNode, Stalled",
         "The agent may not set power limits, or the driver refused; the cap cannot be promised for this node.",
         "Give the agent's setter the right to set limits (CAP_SYS_ADMIN) or take the node out of the budget.",
+    ),
+    Reason.AS_CLAIMED: Explanation(
+        "GPUNode, Attached", "Every pod sits on the GPUs that it claims, as far as can be seen.", _NOTHING
+    ),
+    Reason.WRONG_GPU: Explanation(
+        "GPUNode, Attached; event on the InferencePool",
+        "A pod uses a GPU where it claims nothing, so that memory there can run out for others.",
+        "Check the runtime class or CDI set-up of the node (INGLE_ATTACH), then delete the pod.",
+    ),
+    Reason.WRONG_ZONE: Explanation(
+        "GPUNode, Attached; event on the InferencePool",
+        "Less than half of a pod's host memory lies on the NUMA zone of its GPUs; sleep and wake are slower for it.",
+        "Turn the launcher on (INGLE_LAUNCHER_IMAGE), or free memory on that zone and delete the pod.",
+    ),
+    Reason.HOLDER_PENDING: Explanation(
+        "Event on the Node",
+        "The holder pod of a managed node has no room: other pods use its GPUs.",
+        "Drain those pods, or set the label ingle.dev/managed to the number of GPUs that are free.",
+    ),
+    Reason.HOLDER_REFUSED: Explanation(
+        "Event on the Node",
+        "The API server refuses the holder pod of a managed node; the message says why.",
+        "Correct what the message names (quota, PriorityClass ingle-holder, an admission policy).",
+    ),
+    Reason.BAD_MANAGED_LABEL: Explanation(
+        "Event on the Node",
+        "The label ingle.dev/managed is neither true nor a number of GPUs; no holder pod is made or ended for it.",
+        "Set it to true or to a number from 1, or remove it.",
     ),
     Reason.PROBED: Explanation(
         _ENGINE, "An engine answered our own test requests at its usual speed.", _NOTHING

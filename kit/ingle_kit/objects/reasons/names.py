@@ -43,6 +43,9 @@ class Reason(StrEnum):
     PUT_TO_SLEEP = "PutToSleep"
     STARTED = "Started"
     REMOVED = "Removed"
+    MADE_ROOM = "MadeRoom"
+    GAVE_WAY = "GaveWay"
+    POD_REFUSED = "PodRefused"
 
     WITHIN_CAP = "WithinCap"
     LOWERING = "Lowering"
@@ -56,6 +59,14 @@ class Reason(StrEnum):
     REPORTING = "Reporting"
     LEDGER_ADOPTED = "LedgerAdopted"
     LIMITS_NOT_SET = "LimitsNotSet"
+
+    # Whether pods sit where the ledger has them, and holder pods.
+    AS_CLAIMED = "AsClaimed"
+    WRONG_GPU = "WrongGPU"
+    WRONG_ZONE = "WrongZone"
+    HOLDER_PENDING = "HolderPending"
+    HOLDER_REFUSED = "HolderRefused"
+    BAD_MANAGED_LABEL = "BadManagedLabel"
 
     # On a single engine's way, beside the above.
     PROBED = "Probed"

@@ -1,0 +1,62 @@
+"""What an engine of a pool asks of placement: written by the operator, asked ahead of time by `ingle whatif`."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+from typing import Any, NamedTuple
+
+from ingle_kit.objects.gpunode import GpuStatus
+from ingle_kit.objects.inferencepool import InferencePoolSpec
+from ingle_kit.objects.variant import Variant
+
+
+class NodeGpus(NamedTuple):
+    """A node as the choice of a variant sees it: its labels and GPUs, whoever uses them now."""
+
+    labels: Mapping[str, str]
+    gpus: Sequence[GpuStatus]
+
+
+def busy_w_per_gpu(variant: Variant) -> int:
+    """Watts charged on each GPU while awake, rounded up."""
+    return -(-variant.watts.busy // variant.gpus)
+
+
+def placement_ask(pool: str, spec: InferencePoolSpec, variant: Variant) -> dict[str, Any]:
+    """The annotation `ingle.dev/placement`; memory (MiB) and watts per GPU, host memory per replica.
+
+    `pool`: namespace/name.
+    """
+    placement, memory = spec.placement, variant.memory_mib
+    return {
+        "pool": pool,
+        "variant": variant.name,
+        "model": spec.model,
+        "gpus": variant.gpus,
+        "memoryMiB": {"awake": memory.awake, "asleep": memory.asleep, "host": memory.host},
+        "watts": busy_w_per_gpu(variant),
+        "products": list(variant.gpu_products),
+        "numa": placement.numa,
+        "nvlink": placement.nvlink,
+        "strategy": placement.strategy,
+        "priority": spec.priority,
+    }
+
+
+def fits_empty(gpus: Iterable[GpuStatus], variant: Variant) -> bool:
+    """Whether one node's GPUs, were they empty, are enough: healthy, of a wanted product and size, not in MIG mode."""
+    return sum(_fits(gpu, variant) for gpu in gpus) >= variant.gpus
+
+
+def fitting_variant(spec: InferencePoolSpec, nodes: Sequence[NodeGpus]) -> Variant | None:
+    """The first variant that some selected node could hold when empty; None where none can."""
+    wanted = spec.placement.node_selector.items()
+    selected = [node for node in nodes if wanted <= node.labels.items()]
+    return next((v for v in spec.variants if any(fits_empty(n.gpus, v) for n in selected)), None)
+
+
+def _fits(gpu: GpuStatus, variant: Variant) -> bool:
+    room_mib = gpu.memory_mib.total - gpu.memory_mib.reserved
+    product_fits = not variant.gpu_products or gpu.product in variant.gpu_products
+    usable = gpu.health == "Healthy" and not gpu.mig
+    return product_fits and usable and room_mib >= variant.memory_mib.awake

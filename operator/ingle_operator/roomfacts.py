@@ -1,0 +1,192 @@
+"""What making room looks at, read from the caches: nodes as columns, who holds what, what pools have above floors."""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from collections.abc import Iterable, Mapping
+from dataclasses import replace
+from typing import TYPE_CHECKING, NamedTuple
+
+from ingle_core.facts import Columns, GpuFacts, GpuNode, GpuNodeFacts, node_facts
+from ingle_core.ledger import Ledger
+from ingle_core.placement.tenants import Spare, Tenant
+from ingle_kit.kube import Object
+from ingle_kit.objects import InferencePoolSpec
+from ingle_operator.parse import EnginePod, NodeRecord
+
+if TYPE_CHECKING:  # the world keeps the columns
+    from ingle_operator.world import World
+
+SLEEP_S, WAKE_S, LOAD_S = 5.0, 3.0, 60.0  # where nothing was measured yet
+RECENT_S = 2.0  # between two requests of one client an engine is not idle
+HALF_LIFE_S = 600.0  # one that was last used so long ago is half as likely to be wanted soon
+
+
+class NodeColumns:
+    """All nodes as the scheduler sees them; only what changed is read again. A silent agent was heard never."""
+
+    def __init__(self) -> None:
+        self._columns = Columns()
+        self._known: dict[str, tuple[Object, NodeRecord | None, bool]] = {}
+
+    def current(self, world: World) -> Columns:
+        names = [name for _, name in world.gpu_nodes.store]
+        for name in self._known.keys() - set(names):
+            del self._known[name]
+            self._columns.remove(name)
+        for name in names:
+            raw, node = world.ledgers.gpu_node(name), world.nodes.store.get(("", name))
+            heard = world.measurement(name) is not None
+            known = self._known.get(name)
+            if raw is None or (known and known[0] is raw and known[1] is node and known[2] == heard):
+                continue
+            self._known[name] = (raw, node, heard)
+            self._take(name, raw, node, heard)
+        return self._columns
+
+    def _take(self, name: str, raw: Object, node: NodeRecord | None, heard: bool) -> None:
+        try:
+            read = GpuNode.from_dict(raw)
+        except ValueError:
+            self._columns.remove(name)
+            return
+        ready, cordoned = node is not None and node.ready, node is not None and node.cordoned
+        heard_at_s = 0.0 if heard else float("-inf")
+        self._columns.update(name, node_facts(read, heard_at_s=heard_at_s, ready=ready, cordoned=cordoned))
+
+
+def wake_facts(ledger: Ledger) -> GpuNodeFacts:
+    """A node as the ledger alone sees it: a sleeper has its place, only the ledger's rules are asked."""
+    moving = {pod.uid for pod in ledger.pods if pod.state not in ("Awake", "Asleep")}
+    gpus = tuple(
+        GpuFacts(
+            gpu.uuid,
+            "",
+            gpu.allocatable_mib,
+            gpu.allocatable_mib - gpu.claimed_mib,
+            busy=any(c.pod_uid in moving for c in gpu.claims),
+            floor_w=gpu.floor_watts,
+            claimed_w=gpu.claimed_watts,
+        )
+        for gpu in ledger.gpus
+    )
+    return GpuNodeFacts(gpus, allotted_w=ledger.watts_allotted)
+
+
+class Loads(NamedTuple):
+    """Requests by engine, and by pool those that wait and all."""
+
+    engines: Mapping[str, int]
+    waiting: Mapping[str, int]
+    pools: Mapping[str, int]
+
+
+def loads_of(world: World) -> Loads:
+    engines: defaultdict[str, int] = defaultdict(int)
+    waiting: defaultdict[str, int] = defaultdict(int)
+    pools: defaultdict[str, int] = defaultdict(int)
+    for demand in world.demands():
+        for endpoint in demand.endpoints:
+            engines[endpoint.pod_uid] += endpoint.in_flight
+        for pool in demand.pools:
+            waiting[pool.pool] += pool.waiting
+            pools[pool.pool] += pool.waiting + pool.in_flight
+    return Loads(engines, waiting, pools)
+
+
+def tenants_of(world: World, loads: Loads, now_s: float) -> list[Tenant]:
+    """Everybody who holds something, from the ledgers. What is not known of demand counts as busy."""
+    pods = {pod.uid: pod for pod in world.pods.store.values()}
+    found: list[Tenant] = []
+    for _, name in world.gpu_nodes.store:
+        ledger = world.ledger(name)
+        if ledger is None:
+            continue
+        for tenant in _held(ledger, name):
+            pod = pods.get(tenant.uid)
+            spec = _spec(world, tenant.pool)
+            if pod is None or pod.deleting:  # its claim goes when its memory does
+                found.append(replace(tenant, state="Stopping"))
+            elif spec is not None and pod.node == name:
+                found.append(_known(world, tenant, pod, spec, loads, now_s))
+    return found
+
+
+def spare_of(world: World, tenants: Iterable[Tenant], loads: Loads) -> dict[str, Spare]:
+    """By pool: awake engines above min and its load, and engines above what it keeps at all."""
+    awake: defaultdict[str, int] = defaultdict(int)
+    kept: defaultdict[str, int] = defaultdict(int)
+    for tenant in tenants:
+        awake[tenant.pool] += tenant.state == "Awake"
+        kept[tenant.pool] += tenant.state in ("Awake", "Asleep", "Sleeping", "Waking")
+    spare: dict[str, Spare] = {}
+    for pool in kept:
+        spec = _spec(world, pool)
+        if spec is None:
+            continue
+        load = -(-loads.pools.get(pool, 0) // max(1, spec.scaling.concurrency))
+        wanted = max(spec.replicas.min, load if spec.replicas.fixed is None else spec.replicas.fixed)
+        floor = max(wanted, spec.replicas.min + spec.warm.asleep)
+        spare[pool] = Spare(max(0, awake[pool] - wanted), max(0, kept[pool] - floor))
+    return spare
+
+
+def _spec(world: World, pool: str) -> InferencePoolSpec | None:
+    namespace, _, name = pool.partition("/")
+    found = world.pools.store.get((namespace, name))
+    return world.spec_of(found) if found is not None else None
+
+
+def _held(ledger: Ledger, node: str) -> list[Tenant]:
+    """What each pod holds by the ledger alone."""
+    gpus: defaultdict[str, list[str]] = defaultdict(list)
+    most: dict[str, tuple[int, int]] = {}
+    parents = {gpu.parent for gpu in ledger.gpus if gpu.parent}
+    for gpu in ledger.gpus:
+        for held in gpu.claims if gpu.uuid not in parents else ():
+            gpus[held.pod_uid].append(gpu.uuid)
+            before = most.get(held.pod_uid, (0, 0))
+            most[held.pod_uid] = (max(before[0], held.memory_mib), max(before[1], held.watts))
+    host = {c.pod_uid: (z.zone, c.memory_mib) for z in ledger.zones for c in z.claims}
+    tenants = []
+    for pod in ledger.pods:
+        (memory_mib, watts), (zone, host_mib) = most.get(pod.uid, (0, 0)), host.get(pod.uid, (None, 0))
+        tenants.append(
+            Tenant(
+                pod.uid,
+                pod.pool,
+                node,
+                tuple(gpus[pod.uid]),
+                pod.state,
+                memory_mib,
+                watts=watts,
+                host_mib=host_mib,
+                host_zone=zone,
+            )
+        )
+    return tenants
+
+
+def _known(
+    world: World, tenant: Tenant, pod: EnginePod, spec: InferencePoolSpec, loads: Loads, now_s: float
+) -> Tenant:
+    notes = world.notes
+    waits = tenant.state == "Asleep" and loads.waiting.get(tenant.pool, 0) > 0
+    used_at_s = notes.busy_at_s.get(tenant.uid, 0.0)
+    recent = now_s - used_at_s < RECENT_S
+    busy = not world.demand_known() or loads.engines.get(tenant.uid, 0) > 0 or waits or recent
+    idle_s = max(0.0, now_s - max(used_at_s, world.started_at_s))
+    way = notes.gives_way.get(tenant.uid)
+    tired = way is not None and not way.holds(now_s)  # it did not get there in time
+    return replace(
+        tenant,
+        state="Starting" if tired and tenant.state in ("Awake", "Asleep") else tenant.state,
+        asleep_mib=pod.need.asleep_mib,
+        priority=spec.priority,
+        busy=busy,
+        can_sleep=spec.engine.kind != "Custom",
+        chance=1.0 if loads.pools.get(tenant.pool, 0) else 0.5 ** (idle_s / HALF_LIFE_S),
+        sleep_s=SLEEP_S,
+        wake_s=notes.wake_ms.get(tenant.uid, WAKE_S * 1000) / 1000,
+        load_s=notes.start_ms.get(tenant.uid, LOAD_S * 1000) / 1000,
+    )
