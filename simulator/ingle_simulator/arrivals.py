@@ -11,7 +11,7 @@ from ingle_simulator.openb import TracePod
 def arrivals(pods: Sequence[TracePod], luck: random.Random, target_milli: int) -> list[TracePod]:
     """A shuffled copy that asks for `target_milli` of GPUs in all, as the authors of FGD tune a workload.
 
-    Too little: pods drawn with replacement are appended until the next would exceed it. Too much: random ones go.
+    Too little: pods drawn with replacement are appended until one GPU of the next would exceed it. Too much: random ones go.
     """
     found = sorted(pods, key=lambda pod: pod.name)
     if not any(pod.total_milli for pod in found):

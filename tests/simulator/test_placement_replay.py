@@ -105,7 +105,9 @@ def test_a_replay_allocates_all_that_fits_until_it_is_full(policy: str) -> None:
     told: list[tuple[int, int]] = []
     curve = replay(policy, NODES, made_pods(), seed=1, progress=lambda *at: told.append(at))
     assert told[-1] == (curve.pods, curve.pods)
-    assert len(curve.allocated_percent) in (131, 132)
+    gpus = sum(node.gpus for node in NODES)
+    asked = sum(pod.total_milli for pod in arrivals(made_pods(), random.Random(1), 1300 * gpus))
+    assert len(curve.allocated_percent) == max(130, -(-asked // (10 * gpus))) + 1
     assert list(curve.allocated_percent) == sorted(curve.allocated_percent)
     assert curve.allocated_percent[50] == pytest.approx(50, abs=9)
     assert 80 < curve.final_percent <= 100
