@@ -1,0 +1,1 @@
+"""What of the chart is generated: values, their schema, the table in the README, copies of crds/ and manifests/."""
