@@ -5,12 +5,12 @@ CPU and GPU shares are in thousandths ("milli"). The nodes' GPU memory is not in
 
 from __future__ import annotations
 
-import csv
-import gzip
-from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Final, TextIO
+from typing import Final
+
+from ingle_simulator.lines import Line, lines
+from ingle_simulator.lines import TraceError as TraceError
 
 NODES: Final = "openb_node_list_all_node.csv"
 PODS: Final = "openb_pod_list_"
@@ -18,10 +18,6 @@ DEFAULT: Final = "default"
 GPU_MILLI: Final = 1000
 NODES_MOST: Final = 100_000
 PODS_MOST: Final = 1_000_000
-
-
-class TraceError(ValueError):
-    """The trace is absent or not what it should be; the text says where."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -58,7 +54,7 @@ def read_nodes(folder: Path) -> list[TraceNode]:
     path = folder / NODES
     return [
         TraceNode(line.text("sn"), line.number("cpu_milli"), line.number("gpu"), line.text("model"))
-        for line in _lines(path, ("sn", "cpu_milli", "gpu", "model"), NODES_MOST)
+        for line in lines(path, ("sn", "cpu_milli", "gpu", "model"), NODES_MOST)
     ]
 
 
@@ -69,57 +65,15 @@ def read_pods(folder: Path, name: str = DEFAULT) -> list[TracePod]:
         known = ", ".join(lists(folder)) or "none"
         raise TraceError(f"{folder}: no list of pods `{name}`; there are: {known}")
     columns = ("name", "cpu_milli", "num_gpu", "gpu_milli")
-    return [_pod(line) for line in _lines(path, columns, PODS_MOST)]
+    return [_pod(line) for line in lines(path, columns, PODS_MOST)]
 
 
-def _pod(line: _Line) -> TracePod:
+def _pod(line: Line) -> TracePod:
     gpus, gpu_milli = line.number("num_gpu"), line.number("gpu_milli")
     if gpus and not 1 <= gpu_milli <= GPU_MILLI:
         raise TraceError(f"{line.place('gpu_milli')}: must be 1 to {GPU_MILLI}, not {gpu_milli}")
     products = tuple(filter(None, line.text("gpu_spec").split("|")))
     return TracePod(line.text("name"), line.number("cpu_milli"), gpus, gpu_milli if gpus else 0, products)
-
-
-@dataclass(frozen=True, slots=True)
-class _Line:
-    path: Path
-    number_in_file: int
-    cells: dict[str, str]
-
-    def place(self, column: str) -> str:
-        return f"{self.path.name} line {self.number_in_file}, {column}"
-
-    def text(self, column: str) -> str:
-        return (self.cells.get(column) or "").strip()
-
-    def number(self, column: str) -> int:
-        text = self.text(column)
-        if not text.isascii() or not text.isdigit():
-            raise TraceError(f"{self.place(column)}: must be a whole number of at least 0, not `{text}`")
-        return int(text)
-
-
-def _lines(path: Path, columns: tuple[str, ...], most: int) -> Iterator[_Line]:
-    at = 0
-    try:
-        with _opened(path) as file:
-            reader = csv.DictReader(file)
-            missing = [column for column in columns if column not in (reader.fieldnames or ())]
-            if missing:
-                raise TraceError(f"{path.name} line 1: no column {', '.join(missing)}")
-            for cells in reader:
-                at = reader.line_num
-                if at > most:
-                    raise TraceError(f"{path.name}: more than {most} lines")
-                yield _Line(path, at, cells)
-    except FileNotFoundError as error:
-        raise TraceError(f"{path}: there is no such file") from error
-    except (OSError, EOFError, UnicodeDecodeError, csv.Error) as error:
-        raise TraceError(f"{path} after line {at}: {error}") from error
-
-
-def _opened(path: Path) -> TextIO:
-    return gzip.open(path, "rt", newline="") if path.suffix == ".gz" else path.open(newline="")
 
 
 def _list_paths(folder: Path) -> list[Path]:

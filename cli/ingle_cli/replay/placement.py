@@ -13,14 +13,13 @@ from rich.table import Table
 from rich.text import Text
 
 from ingle_cli.failures import Failure
-from ingle_cli.replay.picture import svg
+from ingle_cli.replay.picture import SUFFIX, drawn, svg
 from ingle_cli.text import Shown, paragraph, plural, table, title
 from ingle_simulator import openb
 from ingle_simulator.placement import FIRST_SEED, POLICIES, RATIO, Curve, mean_curve, replay
 
 STEP_PERCENT: Final = 10
 BARS: Final = " ▁▂▃▄▅▆▇█"
-PICTURE: Final = ".svg"
 
 
 @dataclass(frozen=True, slots=True)
@@ -48,7 +47,7 @@ def replayed(wanted: Wanted, progress_to: Console) -> Shown:
     curves = {name: _curves(name, nodes, pods, wanted.seeds, progress_to) for name in wanted.policies}
     means = {name: mean_curve(runs) for name, runs in curves.items()}
     if wanted.picture is not None:
-        _draw(wanted.picture, svg(means, f"openb {wanted.pods}, {plural(wanted.seeds, 'seed')}"))
+        drawn(wanted.picture, svg(means, f"openb {wanted.pods}, {plural(wanted.seeds, 'seed')}"))
     gpus = sum(node.gpus for node in nodes)
     heading = f"openb, list {wanted.pods}: {plural(len(nodes), 'node')}, {plural(gpus, 'GPU')}, "
     return [
@@ -65,8 +64,8 @@ def _check(wanted: Wanted) -> None:
     unknown = [name for name in wanted.policies if name not in POLICIES]
     if unknown:
         raise Failure(f"--policy {unknown[0]!r}: there are {', '.join(POLICIES)}.")
-    if wanted.picture is not None and wanted.picture.suffix != PICTURE:
-        raise Failure(f"--picture {wanted.picture}: write a name that ends with {PICTURE}.")
+    if wanted.picture is not None and wanted.picture.suffix != SUFFIX:
+        raise Failure(f"--picture {wanted.picture}: write a name that ends with {SUFFIX}.")
 
 
 def _curves(
@@ -102,10 +101,3 @@ def _figures(curves: dict[str, list[Curve]], means: dict[str, tuple[float, ...]]
             Text(f"{name:>8} {bars} {final:.2f} % in the end, {refused} pods refused, {rate:.0f} pods/s")
         )
     return lines
-
-
-def _draw(path: Path, picture: str) -> None:
-    try:
-        path.write_text(picture)
-    except OSError as error:
-        raise Failure(f"--picture {path}: {error.strerror}.") from error

@@ -1,0 +1,1 @@
+"""Parts of the benchmark `warm`: replays of public traces, and of made workloads, through the keep-alive strategies."""
