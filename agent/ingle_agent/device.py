@@ -11,7 +11,10 @@ Health = Literal["Healthy", "Lost", "Unreadable"]
 
 @dataclass(frozen=True, slots=True)
 class GpuShape:
-    """What does not change while the driver is loaded. Limits 0 where power cannot be managed."""
+    """What seldom changes while the driver is loaded. Limits 0 where power cannot be managed.
+
+    A MIG instance is one of its own, without limits: `parent` is the UUID of the GPU that it is part of, else empty.
+    """
 
     uuid: str
     index: int
@@ -23,6 +26,7 @@ class GpuShape:
     max_w: int
     default_w: int
     mig: bool
+    parent: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -70,7 +74,8 @@ class Device(Protocol):
     def open(self) -> None:
         """Load the driver library and find the GPUs. Raises DeviceError with what to do."""
 
-    def shapes(self) -> tuple[GpuShape, ...]: ...
+    def shapes(self) -> tuple[GpuShape, ...]:
+        """By index, MIG instances after the GPU that they are part of; they may come and go with `samples`."""
 
     def samples(self) -> tuple[GpuSample, ...]:
         """A reading of each GPU, in the order of `shapes`. Never raises for one broken GPU."""

@@ -60,7 +60,8 @@ class Enforcer:
         if ledger.uid != self._ledger_uid:
             self._ledger_uid, self._revision = ledger.uid, 0
         allotted_w = effective_w(ledger, silent)
-        gpus = [self._power(shape, sample, ledger) for shape, sample in zip(shapes, samples, strict=True)]
+        pairs = zip(shapes, samples, strict=True)
+        gpus = [self._power(shape, sample, ledger) for shape, sample in pairs if not shape.parent]
         result = step(self._state, gpus, allotted_w)
         self._state = result.state
         self._settle(gpus, result, free=allotted_w is None)

@@ -12,6 +12,7 @@ from typing import Any, TypeVar
 import pynvml
 
 from ingle_agent.device import DeviceError, GpuProcess, GpuSample, GpuShape, Health, NotPermitted
+from ingle_agent.nvmlmig import instances_of
 from ingle_agent.nvmltopology import Links, links_of, numa_of, peers
 
 T = TypeVar("T")
@@ -59,8 +60,9 @@ class NvmlDevice:
                 uuid, index, handle = at
                 self._handles[uuid] = handle
                 self._shapes[uuid], links[uuid] = self._shape(uuid, index, handle)
-        for uuid, linked in peers({u: s.pcie for u, s in self._shapes.items()}, links).items():
+        for uuid, linked in peers(self._places(), links).items():
             self._shapes[uuid] = replace(self._shapes[uuid], nvlink_peers=linked)
+        self._find_instances()
         self._reopen = False
 
     def close(self) -> None:
@@ -70,11 +72,12 @@ class NvmlDevice:
             self._count(error)
 
     def shapes(self) -> tuple[GpuShape, ...]:
-        return tuple(sorted(self._shapes.values(), key=lambda shape: shape.index))
+        return tuple(sorted(self._shapes.values(), key=lambda shape: (shape.index, shape.parent, shape.uuid)))
 
     def samples(self) -> tuple[GpuSample, ...]:
         if self._reopen:
             self._open_again()
+        self._find_instances()
         return tuple(self._sample(shape.uuid) for shape in self.shapes())
 
     def set_limit(self, uuid: str, watts: int) -> None:
@@ -96,6 +99,22 @@ class NvmlDevice:
             self.open()
         except DeviceError as error:
             log.warning("%s", error)
+
+    def _places(self) -> dict[str, str]:
+        return {uuid: shape.pcie for uuid, shape in self._shapes.items() if not shape.parent}
+
+    def _find_instances(self) -> None:
+        """Instances are made and removed while the driver runs. Those of a GPU that cannot be asked stay as they are."""
+        for whole in [shape for shape in self._shapes.values() if shape.mig]:
+            try:
+                found = instances_of(self._handles[whole.uuid], whole)
+            except pynvml.NVMLError as error:
+                self._count(error)
+                continue
+            for uuid in [uuid for uuid, shape in self._shapes.items() if shape.parent == whole.uuid]:
+                del self._shapes[uuid], self._handles[uuid]
+            for handle, shape in found:
+                self._shapes[shape.uuid], self._handles[shape.uuid] = shape, handle
 
     def _found(self, index: int) -> tuple[str, int, Any] | None:
         try:

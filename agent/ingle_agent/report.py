@@ -12,6 +12,7 @@ from ingle_agent.hub import Hub
 from ingle_agent.ledger import Ledger, ledger_of
 from ingle_agent.loop import Snapshot
 from ingle_agent.numa import zones
+from ingle_agent.podresources import Holding
 from ingle_agent.status import status_of, worth_writing, worth_writing_later
 from ingle_kit.kube import Kube, KubeError
 from ingle_kit.names import GPU_NODE
@@ -46,11 +47,12 @@ class Reporter:
         on_ledger: Callable[[Ledger], None],
         wrong_zone: Callable[[], Collection[str]],
         warm: Callable[[], list[WarmItem]],
+        holding: Callable[[], Holding | None],
     ) -> None:
         self._kube, self._hub, self._node, self._boot_id = kube, hub, node, boot_id
         self._numa_root, self._heartbeat_s, self._foreign_mib = numa_root, heartbeat_s, foreign_mib
         self._deadline_s, self._on_ledger = deadline_s, on_ledger
-        self._wrong_zone, self._warm = wrong_zone, warm
+        self._wrong_zone, self._warm, self._holding = wrong_zone, warm, holding
         self._written: GPUNodeStatus | None = None
         self._written_at_s = 0.0
         self._due = asyncio.Event()
@@ -129,7 +131,7 @@ class Reporter:
     def _status(self, snapshot: Snapshot) -> GPUNodeStatus:
         """Without NUMA zones, whose free memory is read only for a write."""
         stale = self._hub.reading_age_s() > self._deadline_s
-        new = status_of(snapshot, self._boot_id, time.time(), stale, self._wrong_zone())
+        new = status_of(snapshot, self._boot_id, time.time(), stale, self._wrong_zone(), self._holding())
         new = new.model_copy(update={"warm": self._warm()})
         if self._written is None:
             return new

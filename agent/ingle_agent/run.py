@@ -7,6 +7,7 @@ import logging
 import socket
 from collections.abc import Coroutine, Iterator
 from contextlib import contextmanager, suppress
+from typing import NamedTuple
 
 import uvicorn
 from fastapi import FastAPI
@@ -20,6 +21,7 @@ from ingle_agent.ledger import Ledger
 from ingle_agent.loop import Loop, Snapshot
 from ingle_agent.measure import Sender
 from ingle_agent.metrics import AgentCollector, registry_of
+from ingle_agent.podresources import HolderCheck
 from ingle_agent.pods import PodFinder
 from ingle_agent.report import Reporter
 from ingle_agent.settings import AgentSettings
@@ -28,11 +30,19 @@ from ingle_agent.zonecheck import ZoneCheck
 from ingle_kit.kube import Kube
 
 STOP_S = 3.0
-WARM_LIMIT_S = 2.0
+LOOK_LIMIT_S = 2.0
 # Small, so that a reader that hangs is noticed after some tens of messages and not after thousands.
 SEND_BUFFER_BYTES = 32 * 1024
 
 log = logging.getLogger(__name__)
+
+
+class Checks(NamedTuple):
+    """What looks at the node now and then, beside the GPUs."""
+
+    zones: ZoneCheck
+    warm: WarmCheck
+    holders: HolderCheck
 
 
 class _Server(uvicorn.Server):
@@ -54,7 +64,7 @@ async def run(
         deadline_s=settings.reading_deadline_seconds,
     )
     async with Kube.connect(user_agent="ingle-agent", kubeconfig=settings.kubeconfig or None) as kube:
-        reporter, loop, zones, warm = _parts(settings, device, journal, boot_id, hub, kube)
+        reporter, loop, checks = _parts(settings, device, journal, boot_id, hub, kube)
         collector = AgentCollector(
             settings.node_name, hub, reporter.reflector.age_s, status_writes=lambda: reporter.writes
         )
@@ -62,16 +72,17 @@ async def run(
             hub, registry_of(collector), deadline_s=settings.reading_deadline_seconds, closing=stop.is_set
         )
         # before the first report, which would else take back what was told before a restart
-        await warm.look_once(WARM_LIMIT_S)
+        for check in (checks.warm, checks.holders):
+            await check.look_once(LOOK_LIMIT_S)
         loop.start()
-        work = [reporter.reflector.run(), reporter.run(), zones.run(), warm.run()]
+        work = [reporter.reflector.run(), reporter.run(), *(check.run() for check in checks)]
         await _serve(settings, app, work, stop)
         await asyncio.to_thread(loop.stop, STOP_S)
 
 
 def _parts(
     settings: AgentSettings, device: Device, journal: Journal, boot_id: str, hub: Hub, kube: Kube
-) -> tuple[Reporter, Loop, ZoneCheck, WarmCheck]:
+) -> tuple[Reporter, Loop, Checks]:
     events = asyncio.get_running_loop()
 
     def seen(snapshot: Snapshot) -> None:
@@ -106,6 +117,7 @@ def _parts(
         on_ledger=obey,
         wrong_zone=lambda: zones.wrong,
         warm=lambda: warm.items,
+        holding=lambda: holders.holding,
     )
     zones = ZoneCheck(
         settings.proc_root,
@@ -114,7 +126,15 @@ def _parts(
         on_change=reporter.look,
     )
     warm = WarmCheck(settings.cache_root, pause_s=settings.cache_seconds, on_change=reporter.look)
-    return reporter, loop, zones, warm
+    holders = HolderCheck(
+        settings.pod_resources_socket,
+        node=settings.node_name,
+        namespace=settings.namespace,
+        pause_s=settings.pod_resources_seconds,
+        stale_s=settings.pod_resources_stale_seconds,
+        on_change=reporter.look,
+    )
+    return reporter, loop, Checks(zones, warm, holders)
 
 
 async def _serve(

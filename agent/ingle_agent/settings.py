@@ -7,7 +7,7 @@ from pathlib import Path
 from pydantic import Field
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
-from ingle_kit.names import PORT_AGENT
+from ingle_kit.names import PORT_AGENT, SYSTEM_NAMESPACE
 
 
 class AgentSettings(BaseSettings):
@@ -48,6 +48,21 @@ class AgentSettings(BaseSettings):
     )
     cache_seconds: float = Field(
         default=30.0, gt=0, description="Seconds between two looks at the names in that folder."
+    )
+    namespace: str = Field(default=SYSTEM_NAMESPACE, description="Namespace of holder pods.")
+    pod_resources_socket: str = Field(
+        default="",
+        description="Socket of the kubelet's pod-resources (/var/lib/kubelet/pod-resources/kubelet.sock; mount its"
+        " folder, for the kubelet makes the socket anew). Empty: not asked which GPUs holder pods got.",
+    )
+    pod_resources_seconds: float = Field(
+        default=5.0, gt=0, description="Seconds between two questions to that socket."
+    )
+    pod_resources_stale_seconds: float = Field(
+        default=120.0,
+        ge=0,
+        description="Seconds for which its last answer holds while the kubelet does not answer; then no GPU is known to"
+        " be ours.",
     )
     sample_seconds: float = Field(
         default=0.25, gt=0, le=10, description="Seconds between two readings of the GPUs."

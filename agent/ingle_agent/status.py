@@ -9,6 +9,7 @@ from ingle_agent.attached import bounded, in_wrong_zone, on_wrong_gpu, zones_of_
 from ingle_agent.device import GpuSample, GpuShape
 from ingle_agent.ledger import Ledger
 from ingle_agent.loop import Snapshot
+from ingle_agent.podresources import Holding
 from ingle_kit.objects import (
     Condition,
     GpuMemory,
@@ -26,14 +27,20 @@ MESSAGE_MAX = 1024
 
 
 def status_of(
-    snapshot: Snapshot, boot_id: str, now_s: float, stale: bool, wrong_zone: Collection[str] = ()
+    snapshot: Snapshot,
+    boot_id: str,
+    now_s: float,
+    stale: bool,
+    wrong_zone: Collection[str] = (),
+    holding: Holding | None = None,
 ) -> GPUNodeStatus:
     """Status without NUMA zones. `now_s`: Unix seconds, for the heartbeat and new conditions.
 
-    `wrong_zone`: UIDs of pods found with most of their memory on another zone than their GPUs.
+    `wrong_zone`: UIDs of pods found with most of their memory on another zone than their GPUs. `holding`: who the
+    kubelet gave GPUs to; None where it is not asked.
     """
     gpus = [
-        _gpu(shape, sample, snapshot, stale)
+        _gpu(shape, sample, snapshot, stale, holding)
         for shape, sample in zip(snapshot.shapes, snapshot.samples, strict=True)
     ]
     misplaced = _misplaced(snapshot, wrong_zone)
@@ -65,7 +72,9 @@ def foreign_mib(sample: GpuSample, pods: dict[int, str], ledger: Ledger | None) 
     return max(0, -(-(sample.used_bytes - ours_bytes) // MIB))
 
 
-def _gpu(shape: GpuShape, sample: GpuSample, snapshot: Snapshot, stale: bool) -> GpuStatus:
+def _gpu(
+    shape: GpuShape, sample: GpuSample, snapshot: Snapshot, stale: bool, holding: Holding | None
+) -> GpuStatus:
     powered = shape.max_w > 0
     watts = GpuWatts(
         limit=math.ceil(sample.limit_w),
@@ -89,7 +98,9 @@ def _gpu(shape: GpuShape, sample: GpuSample, snapshot: Snapshot, stale: bool) ->
         nvlink_peers=list(shape.nvlink_peers),
         watts=watts if powered else GpuWatts(),
         mig=shape.mig,
+        parent=shape.parent or None,
         health="Unreadable" if stale and sample.health == "Healthy" else sample.health,
+        held_by=holding.held_by(shape.uuid) if holding else None,
     )
 
 
@@ -114,13 +125,26 @@ def _conditions(
     ready = condition(READY, "False", Reason.GPU_LOST, "; ".join(bad)) if bad else None
     fault = snapshot.in_force.fault
     stalled = condition(STALLED, "True", Reason.LIMITS_NOT_SET, fault) if fault else None
-    wrong = "; ".join(item.message for item in misplaced)
-    detached = condition(ATTACHED, "False", Reason(misplaced[0].reason), wrong) if misplaced else None
     return [
         ready or condition(READY, "True", Reason.REPORTING, f"{len(gpus)} GPUs"),
         stalled or condition(STALLED, "False", Reason.RECONCILED, ""),
-        detached or condition(ATTACHED, "True", Reason.AS_CLAIMED, ""),
+        condition(ATTACHED, *_attached(gpus, misplaced, snapshot.ledger)),
     ]
+
+
+def _attached(
+    gpus: Sequence[GpuStatus], misplaced: Sequence[Misplaced], ledger: Ledger | None
+) -> tuple[ConditionStatus, Reason, str]:
+    """Status, reason and message of `Attached`; the worst that is known."""
+    if misplaced:
+        return "False", Reason(misplaced[0].reason), "; ".join(item.message for item in misplaced)
+    claimed = {uuid for uuid, pods in ledger.holders.items() if pods} if ledger else set()
+    taken = [gpu.uuid for gpu in gpus if gpu.held_by == "Other" and gpu.uuid in claimed]
+    if taken:
+        return "False", Reason.GPU_NOT_HELD, f"the kubelet gave {', '.join(taken)} to a pod that is not ours"
+    if any(gpu.held_by == "Unknown" for gpu in gpus):
+        return "Unknown", Reason.KUBELET_SILENT, "the kubelet does not say which GPUs our holder pods got"
+    return "True", Reason.AS_CLAIMED, ""
 
 
 def worth_writing(old: GPUNodeStatus | None, new: GPUNodeStatus, foreign_step_mib: int) -> bool:
@@ -147,4 +171,5 @@ def worth_writing_later(old: GPUNodeStatus, new: GPUNodeStatus) -> bool:
 
 
 def _shape(gpu: GpuStatus) -> tuple[object, ...]:
-    return gpu.uuid, gpu.health, gpu.watts.max, gpu.watts.min, gpu.mig, gpu.nvlink_peers, gpu.numa
+    fixed = (gpu.uuid, gpu.watts.max, gpu.watts.min, gpu.mig, gpu.parent, gpu.nvlink_peers, gpu.numa)
+    return *fixed, gpu.health, gpu.held_by

@@ -10,21 +10,18 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
+from collections.abc import AsyncIterator, Awaitable, Callable
 from pathlib import Path
 from typing import Any
 
 import aiohttp
 import pytest
-import yaml
 
 from ingle_kit.kube import Kube
-from ingle_kit.names import CRD, GPU_NODE
+from ingle_kit.names import GPU_NODE
 from ingle_lab.controlplane.plane import ControlPlane
-from ingle_lab.controlplane.testing import running_control_plane
 from ingle_lab.gpu import build_library, create_state, read_gpus
 
-CRDS = Path(__file__).parents[2] / "crds"
 COUNTER = itertools.count(1)
 WAIT_S = 30.0
 
@@ -50,25 +47,8 @@ async def wait_until(
 
 
 @pytest.fixture(scope="session")
-def plane() -> Iterator[ControlPlane]:
-    with running_control_plane() as plane:
-        asyncio.run(_install(plane))
-        yield plane
-
-
-async def _install(plane: ControlPlane) -> None:
-    async with Kube.connect(user_agent="tests", kubeconfig=str(plane.kubeconfig)) as kube:
-        for path in CRDS.glob("*.yaml"):
-            await kube.create(CRD, yaml.safe_load(path.read_text()))
-
-        async def served() -> bool:
-            try:
-                await kube.list(GPU_NODE)
-            except Exception:
-                return False
-            return True
-
-        await wait_until(served, "GPUNode is served")
+def plane(bare_plane: ControlPlane) -> ControlPlane:
+    return bare_plane
 
 
 class AgentNode:

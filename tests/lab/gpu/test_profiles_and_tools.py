@@ -32,7 +32,7 @@ MIB = 1 << 20
 
 
 def test_every_profile_loads_and_names_its_source():
-    assert profile_names() == ["dgx-a100", "h100x8", "nv3-pairs-4gpu", "pcie8-uneven"]
+    assert profile_names() == ["dgx-a100", "h100x4-mig", "h100x8", "nv3-pairs-4gpu", "pcie8-uneven"]
     for name in profile_names():
         profile = load_profile(name)
         assert profile.name == name
@@ -71,7 +71,7 @@ def test_a_wrong_profile_is_refused_with_file_and_field(tmp_path, old, new, mess
 
 
 def test_an_unknown_profile_names_the_known_ones():
-    with pytest.raises(ProfileError, match="there are dgx-a100, h100x8"):
+    with pytest.raises(ProfileError, match="there are dgx-a100, h100x4-mig"):
         load_profile("b200")
 
 

@@ -3,7 +3,7 @@
 import ctypes as c
 
 MAGIC = 0x5550474C474E49
-VERSION = 1
+VERSION = 2
 MAX_GPUS = 16
 MAX_SLOTS = 256
 MAX_LINKS = 36
@@ -56,7 +56,7 @@ class Gpu(c.Structure):
         ("persistence", c.c_uint32),
         ("read_error", c.c_uint32),
         ("write_error", c.c_uint32),
-        ("padding", c.c_uint32),
+        ("parent", c.c_uint32),
         ("head", c.c_uint64),
         ("last_ticket", c.c_uint64),
         ("energy_floor_mj", c.c_uint64),

@@ -54,6 +54,15 @@ class GpuPlace:
 
 
 @dataclass(frozen=True)
+class Instance:
+    """A MIG instance: the number of the GPU that it is part of, and NVIDIA's name for its size."""
+
+    gpu: int
+    size: str
+    memory_bytes: int
+
+
+@dataclass(frozen=True)
 class Profile:
     """A node's shape. `ancestors[a][b]` is NVML's topology level, `switched` whether NVLinks end in switches."""
 
@@ -65,6 +74,7 @@ class Profile:
     zones: tuple[Zone, ...]
     ancestors: tuple[tuple[int, ...], ...]
     switched: bool
+    instances: tuple[Instance, ...] = ()
 
     @property
     def cpu_count(self) -> int:
@@ -125,9 +135,11 @@ def _parse(name: str, raw: Mapping[str, Any]) -> Profile:
     )
     switched = "switches" in raw.get("nvlink", {})
     kind = _kind(raw["gpu"])
-    return Profile(
-        name, raw["source"], raw["driver_version"], kind, places, zones, _ancestors(raw, places), switched
+    instances = tuple(
+        Instance(int(part["gpu"]), part["size"], int(part["memory_mib"]) * MIB) for part in raw.get("mig", ())
     )
+    near = _ancestors(raw, places)
+    return Profile(name, raw["source"], raw["driver_version"], kind, places, zones, near, switched, instances)
 
 
 def _kind(raw: Mapping[str, Any]) -> GpuKind:
@@ -181,6 +193,12 @@ def _check(path: Path, profile: Profile) -> None:
     zones = [zone.zone for zone in profile.zones]
     rules = {
         f"gpus: 1 to {MAX_GPUS}, {len(profile.gpus)} given": 1 <= len(profile.gpus) <= MAX_GPUS,
+        f"mig: at most {MAX_GPUS} with the GPUs": len(profile.gpus) + len(profile.instances) <= MAX_GPUS,
+        "mig.gpu: names a GPU that is not there": all(i.gpu < len(profile.gpus) for i in profile.instances),
+        "mig.memory_mib: more than the GPU has": all(
+            0 < sum(i.memory_bytes for i in profile.instances if i.gpu == part.gpu) <= kind.memory_total_bytes
+            for part in profile.instances
+        ),
         "gpus: two have one PCI address": len({gpu.pci for gpu in profile.gpus}) == len(profile.gpus),
         f"zones: must be numbered 0, 1, … up to {MAX_GPUS - 1}": zones == list(range(len(zones)))
         and len(zones) <= MAX_GPUS,

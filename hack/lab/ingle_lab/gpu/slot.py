@@ -18,9 +18,10 @@ class Slot:
     """A process's share of a node's GPUs. Not safe between threads; a forked child needs its own."""
 
     def __init__(self, state_path: str | Path, uuids: Sequence[str]) -> None:
-        """Claims a slot for this process on the GPUs `uuids`; nothing is held yet.
+        """Claims a slot for this process on the GPUs or MIG instances `uuids`; nothing is held yet.
 
-        Raises StateError for a bad state file or when all 256 slots are taken, ValueError for an unknown UUID.
+        Raises StateError for a bad state file or when all 256 slots are taken, ValueError for an unknown UUID or a
+        GPU that is split into instances.
         """
         self._state = MappedState(state_path)
         try:
@@ -85,4 +86,8 @@ def _indices(state: MappedState, uuids: Sequence[str]) -> list[int]:
     missing = [uuid for uuid in uuids if uuid not in known]
     if missing or not uuids:
         raise ValueError(f"no such GPU in {state.path}: {', '.join(missing) or 'none named'}")
-    return sorted({known.index(uuid) for uuid in uuids})
+    found = sorted({known.index(uuid) for uuid in uuids})
+    split = {part.parent - 1 for part in state.cells.gpus[: len(known)] if part.parent}
+    if split & set(found):
+        raise ValueError(f"{known[min(split & set(found))]} is split by MIG: name one of its instances")
+    return found

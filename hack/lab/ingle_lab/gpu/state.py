@@ -10,7 +10,7 @@ from pathlib import Path
 
 from ingle_lab.gpu import layout
 from ingle_lab.gpu.native import MappedState
-from ingle_lab.gpu.profile import GpuKind, GpuPlace, Profile, load_profile
+from ingle_lab.gpu.profile import GpuKind, GpuPlace, Instance, Profile, load_profile
 
 ERRORS = {
     "NotSupported": 3,
@@ -49,7 +49,7 @@ def gpu_uuid(node: str, index: int) -> str:
 
 
 def create_state(path: str | Path, profile: str | Path | Profile, node: str | None = None) -> list[str]:
-    """Writes a fresh state file and returns the GPUs' UUIDs.
+    """Writes a fresh state file and returns the UUIDs of GPUs and, after them, of MIG instances.
 
     `node` names the node, by default the folder the file is in (`.lab/nodes/NAME/gpus.state`). Replaces a file that is
     there, as a driver that is loaded again does: who has it mapped keeps the old one. Raises ProfileError.
@@ -60,7 +60,7 @@ def create_state(path: str | Path, profile: str | Path | Profile, node: str | No
     state = layout.State(
         magic=layout.MAGIC,
         version=layout.VERSION,
-        gpu_count=len(shape.gpus),
+        gpu_count=len(shape.gpus) + len(shape.instances),
         zone_count=len(shape.zones),
         slot_count=layout.MAX_SLOTS,
         size_bytes=c.sizeof(layout.State),
@@ -75,8 +75,27 @@ def create_state(path: str | Path, profile: str | Path | Profile, node: str | No
             cells.cpus[cpu // 64] |= 1 << cpu % 64
     for index in range(len(shape.gpus)):
         _fill_gpu(state.gpus[index], shape, node, index)
+    for at, part in enumerate(shape.instances):
+        _fill_instance(state.gpus[len(shape.gpus) + at], shape, part, instance_uuid(node, at))
     _write(path, bytes(state))
-    return [gpu_uuid(node, index) for index in range(len(shape.gpus))]
+    return [state.gpus[index].uuid.decode() for index in range(state.gpu_count)]
+
+
+def instance_uuid(node: str, number: int) -> str:
+    """The UUID of a node's MIG instance, counted over all its GPUs."""
+    return f"MIG-{uuid.uuid5(_NAMESPACE, f'{node}/mig/{number}')}"
+
+
+def _fill_instance(gpu: layout.Gpu, shape: Profile, part: Instance, name: str) -> None:
+    """Watts, clocks and links are those of the GPU that it is part of, and only there."""
+    gpu.uuid = name.encode()
+    gpu.name = f"{shape.kind.product} MIG {part.size}".encode()
+    gpu.parent = part.gpu + 1
+    gpu.zone = shape.gpus[part.gpu].zone
+    gpu.pci = layout.PciAddress(*shape.gpus[part.gpu].pci, shape.kind.pci_device_id, 0)
+    gpu.memory_total_bytes = part.memory_bytes
+    for link in gpu.links:
+        link.type = layout.LINK_NONE
 
 
 def _fill_gpu(gpu: layout.Gpu, shape: Profile, node: str, index: int) -> None:

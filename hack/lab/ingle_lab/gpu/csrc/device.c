@@ -63,11 +63,13 @@ EXPORT nvml_return nvmlDeviceGetMemoryInfo_v2(nvml_device device, nvml_memory_v2
   return NVML_SUCCESS;
 }
 
-/* Slots of one process are one entry. */
+/* Slots of one process are one entry; a GPU shows the processes of its MIG instances. */
 static unsigned collect(const struct state *state, unsigned index, nvml_process *found) {
   unsigned count = 0;
-  for (unsigned i = 0; i < state->slot_count; i++) {
-    uint64_t owner, bytes = slot_bytes(&state->slots[i], index, &owner);
+  for (unsigned cell = 0; cell < state->slot_count * state->gpu_count; cell++) {
+    unsigned i = cell % state->slot_count, part = cell / state->slot_count;
+    if (!is_part(state, part, index)) continue;
+    uint64_t owner, bytes = slot_bytes(&state->slots[i], part, &owner);
     if (bytes == 0) continue;
     unsigned pid = identity_pid(owner), at = 0;
     while (at < count && found[at].pid != pid) at++;
@@ -116,22 +118,48 @@ EXPORT nvml_return nvmlDeviceSetPersistenceMode(nvml_device device, unsigned mod
   return NVML_SUCCESS;
 }
 
-/* These GPUs are never cut into MIG devices. */
+#define MOST_INSTANCES 7
+
+/* A GPU is in MIG mode where the profile splits it. */
+static bool is_split(const struct gpu *gpu, unsigned index) {
+  return instance_at(state_of(gpu, index), index, 0) >= 0;
+}
+
 EXPORT nvml_return nvmlDeviceGetMigMode(nvml_device device, unsigned *current, unsigned *pending) {
-  GPU_OR_RETURN(device);
-  (void)current, (void)pending;
-  return NVML_NOT_SUPPORTED;
+  WHOLE_OR_RETURN(device);
+  NEED(current != NULL && pending != NULL);
+  if (!is_split(gpu, index)) return NVML_NOT_SUPPORTED;
+  *current = *pending = 1;
+  return NVML_SUCCESS;
 }
 
 EXPORT nvml_return nvmlDeviceGetMaxMigDeviceCount(nvml_device device, unsigned *count) {
-  GPU_OR_RETURN(device);
+  WHOLE_OR_RETURN(device);
   NEED(count != NULL);
-  *count = 0;
+  *count = is_split(gpu, index) ? MOST_INSTANCES : 0;
   return NVML_SUCCESS;
 }
 
 EXPORT nvml_return nvmlDeviceGetMigDeviceHandleByIndex(nvml_device device, unsigned number, nvml_device *mig) {
+  WHOLE_OR_RETURN(device);
+  NEED(mig != NULL);
+  if (!is_split(gpu, index)) return NVML_NOT_SUPPORTED;
+  int found = instance_at(state_of(gpu, index), index, number);
+  if (found < 0) return NVML_NOT_FOUND;
+  *mig = (nvml_device)(uintptr_t)(found + 1);
+  return NVML_SUCCESS;
+}
+
+EXPORT nvml_return nvmlDeviceIsMigDeviceHandle(nvml_device device, unsigned *is_mig) {
   GPU_OR_RETURN(device);
-  (void)number, (void)mig;
-  return NVML_NOT_SUPPORTED;
+  NEED(is_mig != NULL);
+  *is_mig = gpu->parent != 0;
+  return NVML_SUCCESS;
+}
+
+EXPORT nvml_return nvmlDeviceGetDeviceHandleFromMigDeviceHandle(nvml_device mig, nvml_device *device) {
+  GPU_OR_RETURN(mig);
+  NEED(device != NULL && gpu->parent != 0);
+  *device = (nvml_device)(uintptr_t)gpu->parent;
+  return NVML_SUCCESS;
 }

@@ -77,6 +77,11 @@ void fill_pci(const struct pci_address *address, nvml_pci_info *info);
   if (gpu == NULL) return result_;                        \
   (void)index
 
+/* What a MIG instance does not have: watts, clocks, links. */
+#define WHOLE_OR_RETURN(device) \
+  GPU_OR_RETURN(device);        \
+  if (gpu->parent != 0) return NVML_NOT_SUPPORTED
+
 #define NEED(condition) \
   if (!(condition)) return NVML_INVALID_ARGUMENT
 

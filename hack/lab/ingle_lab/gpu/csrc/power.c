@@ -12,14 +12,14 @@ static nvml_return give(unsigned *to, double value) {
 
 /* The mean of the last second, as on GPUs since Ampere. */
 EXPORT nvml_return nvmlDeviceGetPowerUsage(nvml_device device, unsigned *mw) {
-  GPU_OR_RETURN(device);
+  WHOLE_OR_RETURN(device);
   struct reading reading;
   read_gpu(state_of(gpu, index), index, &reading);
   return give(mw, reading.average_mw);
 }
 
 EXPORT nvml_return nvmlDeviceGetTotalEnergyConsumption(nvml_device device, unsigned long long *mj) {
-  GPU_OR_RETURN(device);
+  WHOLE_OR_RETURN(device);
   NEED(mj != NULL);
   struct reading reading;
   read_gpu(state_of(gpu, index), index, &reading);
@@ -28,28 +28,28 @@ EXPORT nvml_return nvmlDeviceGetTotalEnergyConsumption(nvml_device device, unsig
 }
 
 EXPORT nvml_return nvmlDeviceGetPowerManagementMode(nvml_device device, unsigned *mode) {
-  GPU_OR_RETURN(device);
+  WHOLE_OR_RETURN(device);
   return give(mode, 1);
 }
 
 EXPORT nvml_return nvmlDeviceGetPowerManagementLimit(nvml_device device, unsigned *mw) {
-  GPU_OR_RETURN(device);
+  WHOLE_OR_RETURN(device);
   return give(mw, atomic_load(&gpu->limit_mw));
 }
 
 EXPORT nvml_return nvmlDeviceGetEnforcedPowerLimit(nvml_device device, unsigned *mw) {
-  GPU_OR_RETURN(device);
+  WHOLE_OR_RETURN(device);
   return give(mw, enforced_mw(gpu));
 }
 
 EXPORT nvml_return nvmlDeviceGetPowerManagementDefaultLimit(nvml_device device, unsigned *mw) {
-  GPU_OR_RETURN(device);
+  WHOLE_OR_RETURN(device);
   return give(mw, gpu->default_mw);
 }
 
 EXPORT nvml_return nvmlDeviceGetPowerManagementLimitConstraints(nvml_device device, unsigned *min_mw,
                                                                 unsigned *max_mw) {
-  GPU_OR_RETURN(device);
+  WHOLE_OR_RETURN(device);
   NEED(min_mw != NULL && max_mw != NULL);
   *min_mw = gpu->min_mw;
   *max_mw = gpu->max_mw;
@@ -64,7 +64,7 @@ static nvml_return changed(struct gpu *gpu, unsigned index) {
 }
 
 EXPORT nvml_return nvmlDeviceSetPowerManagementLimit(nvml_device device, unsigned mw) {
-  GPU_OR_RETURN(device);
+  WHOLE_OR_RETURN(device);
   if (atomic_load(&gpu->write_error)) return (nvml_return)atomic_load(&gpu->write_error);
   NEED(mw >= gpu->min_mw && mw <= gpu->max_mw);
   atomic_store(&gpu->limit_mw, mw);
@@ -92,25 +92,25 @@ static nvml_return give_clock(struct gpu *gpu, unsigned index, unsigned type, un
 }
 
 EXPORT nvml_return nvmlDeviceGetClockInfo(nvml_device device, unsigned type, unsigned *mhz) {
-  GPU_OR_RETURN(device);
+  WHOLE_OR_RETURN(device);
   return give_clock(gpu, index, type, mhz);
 }
 
 EXPORT nvml_return nvmlDeviceGetClock(nvml_device device, unsigned type, unsigned id, unsigned *mhz) {
-  GPU_OR_RETURN(device);
+  WHOLE_OR_RETURN(device);
   if (id != 0) return NVML_NOT_SUPPORTED; /* only the current clock */
   return give_clock(gpu, index, type, mhz);
 }
 
 EXPORT nvml_return nvmlDeviceGetMaxClockInfo(nvml_device device, unsigned type, unsigned *mhz) {
-  GPU_OR_RETURN(device);
+  WHOLE_OR_RETURN(device);
   if (type > 2) return NVML_NOT_SUPPORTED;
   return give(mhz, type == 2 ? gpu->memory_mhz : gpu->sm_max_mhz);
 }
 
 /* 0xffffff01 and 0xffffff02 (TDP, unlimited) come in pairs and mean: no lock that matters here. */
 EXPORT nvml_return nvmlDeviceSetGpuLockedClocks(nvml_device device, unsigned low, unsigned high) {
-  GPU_OR_RETURN(device);
+  WHOLE_OR_RETURN(device);
   if (atomic_load(&gpu->write_error)) return (nvml_return)atomic_load(&gpu->write_error);
   bool names = low >= 0xffffff00u, named = high >= 0xffffff00u;
   NEED(names == named && low <= high);
@@ -120,7 +120,7 @@ EXPORT nvml_return nvmlDeviceSetGpuLockedClocks(nvml_device device, unsigned low
 }
 
 EXPORT nvml_return nvmlDeviceResetGpuLockedClocks(nvml_device device) {
-  GPU_OR_RETURN(device);
+  WHOLE_OR_RETURN(device);
   if (atomic_load(&gpu->write_error)) return (nvml_return)atomic_load(&gpu->write_error);
   atomic_store(&gpu->lock_min_mhz, 0);
   atomic_store(&gpu->lock_max_mhz, 0);
@@ -137,13 +137,13 @@ static nvml_return give_list(const uint32_t *from, unsigned length, unsigned *co
 }
 
 EXPORT nvml_return nvmlDeviceGetSupportedMemoryClocks(nvml_device device, unsigned *count, unsigned *mhz) {
-  GPU_OR_RETURN(device);
+  WHOLE_OR_RETURN(device);
   return give_list(&gpu->memory_mhz, 1, count, mhz);
 }
 
 EXPORT nvml_return nvmlDeviceGetSupportedGraphicsClocks(nvml_device device, unsigned memory_mhz, unsigned *count,
                                                         unsigned *mhz) {
-  GPU_OR_RETURN(device);
+  WHOLE_OR_RETURN(device);
   if (memory_mhz != gpu->memory_mhz) return NVML_NOT_FOUND;
   return give_list(gpu->sm_clocks_mhz, gpu->clock_count, count, mhz);
 }
@@ -152,7 +152,7 @@ EXPORT nvml_return nvmlDeviceGetSupportedGraphicsClocks(nvml_device device, unsi
 #define SW_POWER_CAP 4ULL
 
 EXPORT nvml_return nvmlDeviceGetCurrentClocksEventReasons(nvml_device device, unsigned long long *reasons) {
-  GPU_OR_RETURN(device);
+  WHOLE_OR_RETURN(device);
   NEED(reasons != NULL);
   struct reading reading;
   read_gpu(state_of(gpu, index), index, &reading);
@@ -166,7 +166,7 @@ EXPORT nvml_return nvmlDeviceGetCurrentClocksThrottleReasons(nvml_device device,
 }
 
 EXPORT nvml_return nvmlDeviceGetSupportedClocksEventReasons(nvml_device device, unsigned long long *reasons) {
-  GPU_OR_RETURN(device);
+  WHOLE_OR_RETURN(device);
   NEED(reasons != NULL);
   *reasons = IDLE | SW_POWER_CAP;
   return NVML_SUCCESS;
@@ -178,7 +178,7 @@ EXPORT nvml_return nvmlDeviceGetSupportedClocksThrottleReasons(nvml_device devic
 
 /* Busy watts as a share of what the default limit leaves above idle; memory at half of that. */
 EXPORT nvml_return nvmlDeviceGetUtilizationRates(nvml_device device, nvml_utilization *utilization) {
-  GPU_OR_RETURN(device);
+  WHOLE_OR_RETURN(device);
   NEED(utilization != NULL);
   struct reading reading;
   read_gpu(state_of(gpu, index), index, &reading);
@@ -196,13 +196,13 @@ static double celsius(struct gpu *gpu, unsigned index) {
 }
 
 EXPORT nvml_return nvmlDeviceGetTemperature(nvml_device device, unsigned sensor, unsigned *degrees) {
-  GPU_OR_RETURN(device);
+  WHOLE_OR_RETURN(device);
   NEED(sensor == 0);
   return give(degrees, celsius(gpu, index));
 }
 
 EXPORT nvml_return nvmlDeviceGetTemperatureV(nvml_device device, nvml_temperature *temperature) {
-  GPU_OR_RETURN(device);
+  WHOLE_OR_RETURN(device);
   NEED(temperature != NULL && temperature->sensor == 0);
   if (temperature->version != (sizeof *temperature | 1u << 24)) return NVML_ARGUMENT_VERSION_MISMATCH;
   temperature->celsius = (int)lround(celsius(gpu, index));
@@ -231,7 +231,7 @@ static void fill_field(const struct gpu *gpu, const struct reading *reading, nvm
 
 /* Success as a whole; each field carries its own result. */
 EXPORT nvml_return nvmlDeviceGetFieldValues(nvml_device device, int count, nvml_field *fields) {
-  GPU_OR_RETURN(device);
+  WHOLE_OR_RETURN(device);
   NEED(count > 0 && fields != NULL);
   struct reading reading;
   uint64_t begun = now_ns();

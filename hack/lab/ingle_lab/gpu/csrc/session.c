@@ -87,7 +87,8 @@ struct gpu *gpu_of(nvml_device device, unsigned *index, nvml_return *result) {
   } else {
     *index = (unsigned)number - 1;
     struct gpu *gpu = &state->gpus[*index];
-    *result = (nvml_return)atomic_load(&gpu->read_error);
+    const struct gpu *whole = gpu->parent == 0 ? gpu : &state->gpus[gpu->parent - 1];
+    *result = (nvml_return)atomic_load(&whole->read_error);
     if (*result == NVML_SUCCESS) return gpu;
   }
   return NULL;
@@ -130,14 +131,14 @@ EXPORT nvml_return nvmlDeviceGetCount_v2(unsigned *count) {
   struct state *state = session_state();
   if (state == NULL) return NVML_UNINITIALIZED;
   NEED(count != NULL);
-  *count = state->gpu_count;
+  *count = whole_count(state);
   return NVML_SUCCESS;
 }
 
 EXPORT nvml_return nvmlDeviceGetHandleByIndex_v2(unsigned index, nvml_device *device) {
   struct state *state = session_state();
   if (state == NULL) return NVML_UNINITIALIZED;
-  NEED(index < state->gpu_count);
+  NEED(index < whole_count(state));
   return give_handle(index, device);
 }
 
@@ -154,7 +155,7 @@ EXPORT nvml_return nvmlDeviceGetHandleByPciBusId_v2(const char *bus_id, nvml_dev
   struct state *state = session_state();
   if (state == NULL) return NVML_UNINITIALIZED;
   NEED(bus_id != NULL);
-  for (unsigned i = 0; i < state->gpu_count; i++) {
+  for (unsigned i = 0; i < whole_count(state); i++) {
     nvml_pci_info info;
     fill_pci(&state->gpus[i].pci, &info);
     if (strcasecmp(info.bus_id, bus_id) == 0 || strcasecmp(info.bus_id_legacy, bus_id) == 0)

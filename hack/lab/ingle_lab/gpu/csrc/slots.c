@@ -82,13 +82,33 @@ uint64_t slot_bytes(const struct slot *slot, unsigned gpu, uint64_t *owner) {
   return bytes;
 }
 
-uint64_t used_bytes(const struct state *state, unsigned gpu) {
+/* Sum of a GPU's cells, and a sum over who holds what, by which two looks can be compared. */
+static uint64_t look(const struct state *state, unsigned gpu, uint64_t *seen) {
   uint64_t sum = 0, owner;
-  for (unsigned i = 0; i < state->slot_count; i++) sum += slot_bytes(&state->slots[i], gpu, &owner);
+  *seen = 0;
+  for (unsigned part = gpu; part < state->gpu_count; part++)
+    for (unsigned i = 0; is_part(state, part, gpu) && i < state->slot_count; i++) {
+      uint64_t bytes = slot_bytes(&state->slots[i], part, &owner);
+      if (bytes != 0) *seen = (*seen ^ bytes ^ owner ^ ((uint64_t)part << 32 | i)) * 0x100000001b3ULL;
+      sum += bytes;
+    }
   return sum;
 }
 
-double busy_mw(const struct state *state, unsigned gpu) {
+/* Looks until two in a row agree: bytes that move from one process to another in the middle of a look would count
+ * twice. Gives the least seen where they never agree. */
+uint64_t used_bytes(const struct state *state, unsigned gpu) {
+  uint64_t before, seen, least = look(state, gpu, &before);
+  for (int attempt = 0; attempt < 16; attempt++) {
+    uint64_t sum = look(state, gpu, &seen);
+    if (seen == before) return sum;
+    before = seen;
+    if (sum < least) least = sum;
+  }
+  return least;
+}
+
+static double own_busy_mw(const struct state *state, unsigned gpu) {
   double sum = 0;
   for (unsigned i = 0; i < state->slot_count; i++) {
     uint64_t owner;
@@ -96,6 +116,13 @@ double busy_mw(const struct state *state, unsigned gpu) {
     uint64_t mw = owned_cell(slot, &slot->busy_mw[gpu], &owner);
     if (mw != 0 && alive(owner)) sum += (double)mw;
   }
+  return sum;
+}
+
+double busy_mw(const struct state *state, unsigned gpu) {
+  double sum = 0;
+  for (unsigned part = gpu; part < state->gpu_count; part++)
+    if (is_part(state, part, gpu)) sum += own_busy_mw(state, part);
   return sum;
 }
 
@@ -186,6 +213,8 @@ EXPORT int ingle_lab_gpu_hold(struct state *state, unsigned index, uint32_t mask
 EXPORT void ingle_lab_gpu_draw(struct state *state, unsigned index, uint32_t mask, uint64_t mw) {
   struct reading reading;
   set_cells(state->slots[index].busy_mw, mask, mw);
+  for (unsigned gpu = 0; gpu < state->gpu_count; gpu++)
+    if (mask >> gpu & 1) mask |= state->gpus[gpu].parent ? 1u << (state->gpus[gpu].parent - 1) : 0; /* watts are its */
   for (unsigned gpu = 0; gpu < state->gpu_count; gpu++)
     if (mask >> gpu & 1) read_gpu(state, gpu, &reading); /* starts the new piece of the curve at this moment */
 }

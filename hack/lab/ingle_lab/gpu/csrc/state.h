@@ -13,7 +13,7 @@
 #include <stdint.h>
 
 #define STATE_MAGIC 0x5550474c474e49ULL /* "INGLGPU", little endian */
-#define STATE_VERSION 1u
+#define STATE_VERSION 2u
 #define MAX_GPUS 16
 #define MAX_SLOTS 256
 #define MAX_LINKS 36
@@ -58,7 +58,7 @@ struct gpu {
   _Atomic uint32_t lock_min_mhz, lock_max_mhz; /* 0: not locked */
   _Atomic uint32_t persistence;
   _Atomic uint32_t read_error, write_error; /* NVML codes given to every call, to setters; 0: none */
-  uint32_t padding;
+  uint32_t parent; /* constant: index + 1 of the GPU that this MIG instance is part of; 0: a whole GPU */
   /* draw */
   _Atomic uint64_t head, last_ticket, energy_floor_mj;
   struct segment segments[SEGMENTS];
@@ -78,6 +78,7 @@ struct zone {
   uint64_t cpus[MAX_CPU_WORDS];
 };
 
+/* `gpus`: whole ones first, then MIG instances; `gpu_count` counts both. */
 struct state {
   uint64_t magic;
   uint32_t version, gpu_count, zone_count, slot_count;
@@ -101,10 +102,15 @@ struct reading {
 
 enum open_result { OPEN_OK, OPEN_MISSING, OPEN_NOT_A_STATE, OPEN_WRONG_VERSION };
 
+/* whole.c: of MIG instances and the GPUs that they are part of */
+unsigned whole_count(const struct state *state);
+bool is_part(const struct state *state, unsigned gpu, unsigned whole); /* the GPU itself, or an instance of it */
+int instance_at(const struct state *state, unsigned whole, unsigned number); /* index; -1: no such instance */
+
 /* slots.c */
 uint64_t process_identity(uint32_t pid); /* 0: no such process */
 uint32_t identity_pid(uint64_t owner);
-uint64_t used_bytes(const struct state *state, unsigned gpu);
+uint64_t used_bytes(const struct state *state, unsigned gpu); /* with those of its MIG instances */
 double busy_mw(const struct state *state, unsigned gpu);
 uint64_t slot_bytes(const struct slot *slot, unsigned gpu, uint64_t *owner);
 

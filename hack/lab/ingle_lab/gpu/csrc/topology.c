@@ -88,7 +88,7 @@ static const struct link *link_of(const struct gpu *gpu, unsigned number, nvml_r
 
 EXPORT nvml_return nvmlDeviceGetNvLinkState(nvml_device device, unsigned number, unsigned *active) {
   nvml_return result;
-  GPU_OR_RETURN(device);
+  WHOLE_OR_RETURN(device);
   if (link_of(gpu, number, &result) == NULL) return result;
   NEED(active != NULL);
   *active = 1;
@@ -97,7 +97,7 @@ EXPORT nvml_return nvmlDeviceGetNvLinkState(nvml_device device, unsigned number,
 
 EXPORT nvml_return nvmlDeviceGetNvLinkRemoteDeviceType(nvml_device device, unsigned number, unsigned *type) {
   nvml_return result;
-  GPU_OR_RETURN(device);
+  WHOLE_OR_RETURN(device);
   const struct link *link = link_of(gpu, number, &result);
   if (link == NULL) return result;
   NEED(type != NULL);
@@ -107,7 +107,7 @@ EXPORT nvml_return nvmlDeviceGetNvLinkRemoteDeviceType(nvml_device device, unsig
 
 EXPORT nvml_return nvmlDeviceGetNvLinkRemotePciInfo_v2(nvml_device device, unsigned number, nvml_pci_info *info) {
   nvml_return result;
-  GPU_OR_RETURN(device);
+  WHOLE_OR_RETURN(device);
   const struct link *link = link_of(gpu, number, &result);
   if (link == NULL) return result;
   NEED(info != NULL);

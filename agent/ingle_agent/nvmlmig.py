@@ -1,0 +1,40 @@
+"""MIG instances of a GPU, from NVML."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from typing import Any
+
+import pynvml
+
+from ingle_agent.device import GpuShape
+
+
+def instances_of(handle: Any, whole: GpuShape) -> list[tuple[Any, GpuShape]]:
+    """Handle and shape of each instance of the GPU `whole`, which is in MIG mode. Raises NVMLError.
+
+    Place and zone are the GPU's. Watts and links are not an instance's: power is limited for the GPU as a whole.
+    """
+    found = []
+    for number in range(pynvml.nvmlDeviceGetMaxMigDeviceCount(handle)):
+        try:
+            part = pynvml.nvmlDeviceGetMigDeviceHandleByIndex(handle, number)
+        except pynvml.NVMLError_NotFound:
+            continue
+        shape = replace(
+            whole,
+            uuid=_text(pynvml.nvmlDeviceGetUUID(part)),
+            product=_text(pynvml.nvmlDeviceGetName(part)),
+            nvlink_peers=(),
+            min_w=0,
+            max_w=0,
+            default_w=0,
+            mig=False,
+            parent=whole.uuid,
+        )
+        found.append((part, shape))
+    return found
+
+
+def _text(value: Any) -> str:
+    return value.decode() if isinstance(value, bytes) else str(value)
