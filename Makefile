@@ -6,7 +6,7 @@ STARTED := $(shell date +%s.%N)
 export INGLE_DATA ?= ../shared/data
 
 .DEFAULT_GOAL := help
-.PHONY: help install controlplane demo test lint types layers generated unit e2e bench lock clean
+.PHONY: help install controlplane demo test lint types layers generated unit unit-half unit-rest e2e bench lock clean
 
 help: ## this list
 	@grep -hE '^[a-z0-9]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:[^#]*## /\t/' | expand -t 14
@@ -19,8 +19,9 @@ $(VENV)/.installed: requirements.lock pyproject.toml
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check --no-deps --no-build-isolation -e .
 	@touch $@
 
-controlplane: install ## build etcd, Kubernetes and the GPU stand-in, once
+controlplane: install ## build etcd, Kubernetes, Helm and the GPU stand-in, once
 	$(BIN)/python -m ingle_lab.controlplane build
+	$(BIN)/python -m ingle_lab.helm build
 	$(BIN)/python -m ingle_lab.gpu build >/dev/null
 
 demo: controlplane ## the main job, live; ONCE=1 ends by itself, TRACE=FILE replays arrivals
@@ -38,18 +39,29 @@ types: install ## mypy, strict
 layers: install ## who may import whom
 	$(BIN)/lint-imports --no-cache
 
-generated: install ## crds/, docs/reasons.md and docs/benchmarks.md are what the code says
+generated: install ## crds/, charts/, docs/reasons.md and docs/benchmarks.md are what the code says
 	$(BIN)/python -m ingle_kit.objects.crd --check
 	$(BIN)/python -m ingle_kit.objects.reasons --check
+	$(BIN)/python -m charts.generate --check
 	$(BIN)/python -m bench.report --check
 
+# Most tests wait more than they compute, so two halves run side by side, each with control planes of its own.
+HALF := $(addprefix tests/,agent chart cli extender kit lab/engine lab/gpu router)
+
 unit: controlplane ## unit and component tests, with the real API server
-	$(BIN)/python -m pytest tests
+	@echo "two halves at once; each shows what it says when it has ended"
+	@$(MAKE) --no-print-directory --jobs=2 --output-sync=target --keep-going unit-half unit-rest
+
+unit-half:
+	$(BIN)/python -m pytest $(HALF)
+
+unit-rest:
+	$(BIN)/python -m pytest tests $(addprefix --ignore=,$(HALF))
 
 e2e: controlplane ## the whole lab, by user story
 	$(BIN)/python -m pytest e2e
 
-bench: controlplane ## NAME=filter | demo: measure, write bench/results/NAME.json and docs/benchmarks.md
+bench: controlplane ## NAME=demo | filter | placement | placement-real | warm: measure, write bench/results/NAME.json and docs/benchmarks.md
 	$(BIN)/python -m bench.run $(NAME)
 
 lock: install ## pin dependencies anew

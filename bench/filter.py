@@ -1,4 +1,4 @@
-"""How long one filter decision takes: 5 000 nodes × 8 GPUs, half full."""
+"""How long one filter decision takes: 5 000 nodes × 8 GPUs, half full; also where demand and the mix are known."""
 
 from __future__ import annotations
 
@@ -9,6 +9,7 @@ from typing import Any
 import msgspec
 import numpy as np
 
+from bench.filters.known import measure_known
 from ingle_core.facts import Columns, GpuFacts, GpuNodeFacts, ZoneFacts
 from ingle_core.placement import Ask, AskMemory, Assumed, rank
 from ingle_extender.assumptions import Assumptions
@@ -19,6 +20,7 @@ from ingle_extender.wire import FilterArgs
 from ingle_kit.names import ANNOTATION_PLACEMENT
 
 TARGET_MS = 5.0
+POOLS = 200
 ZONES = (3, 3, 1, 1, 7, 7, 5, 5)
 
 
@@ -101,17 +103,25 @@ def rows(nodes: int, rounds: int) -> list[dict[str, Any]]:
         print(f"{name}: {rounds} rounds over {nodes} nodes", file=sys.stderr)
         found += _rows(f"rank_{name}", measure_rank(columns, ask, assumed, rounds))
     print(f"whole call: {rounds} rounds over {nodes} nodes", file=sys.stderr)
-    return found + _rows("filter_call", measure_calls(columns, one, rounds))
+    found += _rows("filter_call", measure_calls(columns, one, rounds))
+    known = measure_known(nodes, POOLS, rounds)
+    found += _rows("filter_call_profiles_and_mix", known.taken_ms)
+    found.append(_row("filter_first_call_profiles_and_mix_ms", known.first_ms))
+    return [
+        *found,
+        {**_row("ahead_of_first_call_s", known.ahead_s), "unit": "s", "target": None, "met": None},
+    ]
 
 
 def _rows(name: str, taken: list[float]) -> list[dict[str, Any]]:
     ordered = sorted(taken)
     marks = {"p50": ordered[len(ordered) // 2], "p99": ordered[int(len(ordered) * 0.99)]}
+    return [_row(f"{name}_ms_{mark}", value) for mark, value in marks.items()]
+
+
+def _row(name: str, value: float) -> dict[str, Any]:
     rest = {"unit": "ms", "target": TARGET_MS, "baseline": None, "baseline_value": None}
-    return [
-        {"name": f"{name}_ms_{mark}", "value": round(value, 3), "met": value <= TARGET_MS, **rest}
-        for mark, value in marks.items()
-    ]
+    return {"name": name, "value": round(value, 3), "met": value <= TARGET_MS, **rest}
 
 
 def measure() -> list[dict[str, Any]]:

@@ -11,7 +11,7 @@ import time
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 
-from bench.real import burst, faults, races, requeue, throughput, verdict
+from bench.real import burst, faults, packing, races, requeue, throughput, verdict, warm
 from bench.real.bulk import say
 from bench.real.objects import shapes
 from bench.real.rows import Row
@@ -29,10 +29,25 @@ class Sizes:
     race_pods: int = 10_000
     race_in_flight: int = 200
     race_nodes: int = 24
+    trace_every: int = 8
+    warm_nodes: int = 1000
+    warm_models: int = 60
+    warm_pods: int = 500
 
 
 SMALL = Sizes(
-    nodes=40, pods=80, rounds=1, wakes=5, fault_pods=12, verdict_nodes=200, race_pods=300, race_nodes=6
+    nodes=40,
+    pods=80,
+    rounds=1,
+    wakes=5,
+    fault_pods=12,
+    verdict_nodes=200,
+    race_pods=300,
+    race_nodes=6,
+    trace_every=100,
+    warm_nodes=40,
+    warm_models=6,
+    warm_pods=30,
 )
 Part = Callable[[Site, Sizes], Awaitable[list[Row]]]
 ON_EQUAL_NODES: dict[str, Part] = {
@@ -46,6 +61,10 @@ ON_OWN_NODES: dict[str, Part] = {
         site, pods=sizes.race_pods, in_flight=sizes.race_in_flight, nodes=sizes.race_nodes
     ),
     "verdict": lambda site, sizes: verdict.rows(site, nodes=sizes.verdict_nodes, rounds=5),
+    "packing": lambda site, sizes: packing.rows(site, every=sizes.trace_every),
+    "warm": lambda site, sizes: warm.rows(
+        site, nodes=sizes.warm_nodes, models=sizes.warm_models, pods=sizes.warm_pods
+    ),
 }
 
 

@@ -12,7 +12,8 @@ PAGE = ROOT / "docs" / "benchmarks.md"
 HEAD = """# Benchmarks
 
 Made by `python -m bench.report` from `bench/results/`; do not edit. GPUs, nodes and engines are simulated wherever a
-figure comes from the lab; the control plane, Envoy and all of Ingle are real.
+figure comes from the lab; the control plane, Envoy and all of Ingle are real. `placement` and `warm` replay traces on a
+virtual clock: all of their figures are simulated ([warm-pools.md](warm-pools.md) says what `warm` assumes).
 """
 
 

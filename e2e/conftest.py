@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import os
 import shutil
+import sys
 import tempfile
 import time
 from collections.abc import AsyncIterator, Callable, Iterator
@@ -134,26 +135,42 @@ def seed() -> int:
     return int(os.environ.get("INGLE_E2E_SEED", "1"))
 
 
-Kubectl = Callable[..., Any]
+Command = Callable[..., Any]
+"""Runs a program as a person would; gives (exit code, output, errors)."""
+
+
+async def _run(*words: str, text: str = "") -> tuple[int, str, str]:
+    process = await asyncio.create_subprocess_exec(
+        *words,
+        env=os.environ | {"COLUMNS": "160"},
+        stdin=asyncio.subprocess.PIPE,
+        stdout=asyncio.subprocess.PIPE,
+        stderr=asyncio.subprocess.PIPE,
+    )
+    out, err = await process.communicate(text.encode())
+    return process.returncode or 0, out.decode(), err.decode()
 
 
 @pytest.fixture
-def kubectl(scene: Scene) -> Kubectl:
-    """Runs kubectl as a person would; gives (exit code, output, errors)."""
+def kubectl(scene: Scene) -> Command:
+    """As administrator, unless `kubeconfig` says otherwise; `text` is its input."""
+    plane = scene.stack.plane
+    assert plane is not None
+    program, admin = str(plane.kubectl), plane.kubeconfig
 
-    async def run(*words: str, text: str = "") -> tuple[int, str, str]:
-        plane = scene.stack.plane
-        assert plane is not None
-        process = await asyncio.create_subprocess_exec(
-            str(plane.kubectl),
-            "--kubeconfig",
-            str(plane.kubeconfig),
-            *words,
-            stdin=asyncio.subprocess.PIPE,
-            stdout=asyncio.subprocess.PIPE,
-            stderr=asyncio.subprocess.PIPE,
-        )
-        out, err = await process.communicate(text.encode())
-        return process.returncode or 0, out.decode(), err.decode()
+    async def run(*words: str, text: str = "", kubeconfig: Path = admin) -> tuple[int, str, str]:
+        return await _run(program, "--kubeconfig", str(kubeconfig), *words, text=text)
+
+    return run
+
+
+@pytest.fixture
+def ingle(scene: Scene) -> Command:
+    """The command `ingle`, as administrator, unless `kubeconfig` says otherwise."""
+    assert scene.stack.plane is not None
+    program, admin = str(Path(sys.executable).with_name("ingle")), scene.stack.plane.kubeconfig
+
+    async def run(*words: str, kubeconfig: Path = admin) -> tuple[int, str, str]:
+        return await _run(program, *words, "--kubeconfig", str(kubeconfig))
 
     return run

@@ -3,69 +3,17 @@
 from __future__ import annotations
 
 import asyncio
-import contextlib
-from collections.abc import AsyncIterator
 from typing import Any
 
 import pytest
 import yaml
 
-from ingle_kit.kube import Object
-from ingle_kit.names import INFERENCE_POOL, POWER_BUDGET, ROUTING_POLICY, Kind
+from ingle_kit.names import INFERENCE_POOL, POWER_BUDGET, ROUTING_POLICY
 from ingle_lab.demo.scene import BUDGET, NAMESPACE, Scene
-from ingle_lab.stack.objects import apply
-from ingle_lab.stack.stack import ROOT
+
+from .pools import applied, pool, told
 
 HALL_W = 10_500
-
-
-def pool(name: str, **changes: Any) -> Object:
-    """The example of llama-8b under another name and model, without sleepers, changed at the top of its spec."""
-    docs = yaml.safe_load_all((ROOT / "examples" / "pools.yaml").read_text())
-    made: Object = next(doc for doc in docs if doc["metadata"]["name"] == "llama-8b")
-    made["metadata"]["name"] = name
-    made["spec"] |= {
-        "model": f"test/{name}",
-        "aliases": [],
-        "warm": {"asleep": 0, "idleSeconds": 1},
-    } | changes
-    return made
-
-
-@contextlib.asynccontextmanager
-async def applied(scene: Scene, kind: Kind, obj: Object) -> AsyncIterator[None]:
-    """The object, for a while."""
-    name, namespace = obj["metadata"]["name"], obj["metadata"].get("namespace")
-    await apply(scene.stack.api, obj)
-    try:
-        yield
-    finally:
-        await scene.stack.api.delete(kind, name, namespace)
-
-
-async def condition(scene: Scene, kind: Kind, name: str, namespace: str | None, type_: str) -> dict[str, str]:
-    obj = await scene.stack.api.get(kind, name, namespace)
-    conditions = (obj.get("status") or {}).get("conditions") or ()
-    return next((c for c in conditions if c["type"] == type_), {})
-
-
-async def told(
-    scene: Scene,
-    kind: Kind,
-    name: str,
-    type_: str,
-    status: str,
-    reason: str,
-    namespace: str | None = NAMESPACE,
-) -> str:
-    """Waits for the condition and returns its message."""
-
-    async def seen() -> dict[str, str] | None:
-        found = await condition(scene, kind, name, namespace, type_)
-        return found if (found.get("status"), found.get("reason")) == (status, reason) else None
-
-    found = await scene.until(f"{name}: {type_}={status} {reason}", seen, 30)
-    return str(found["message"])
 
 
 async def test_an_unknown_field_is_refused_with_its_name(scene: Scene, kubectl: Any) -> None:

@@ -13,22 +13,9 @@ from ingle_kit.names import ANNOTATION_GPUS, EVENT
 from ingle_lab.demo.scene import NAMESPACE, Scene
 from ingle_lab.gpu import inject
 
+from .pools import answering, fault
+
 POOL = "llama-8b"
-ENGINE_PORT = 8000
-
-
-async def fault(scene: Scene, pod: Object, **order: str | int) -> None:
-    """Breaks an engine on purpose."""
-    url = f"http://{pod['status']['podIP']}:{ENGINE_PORT}/lab/fault"
-    async with scene.session.post(url, json=order) as reply:
-        assert reply.status == 200, await reply.text()
-
-
-async def answering(scene: Scene, pod: Object) -> bool:
-    """Whether the engine works on a request."""
-    async with scene.session.get(f"http://{pod['status']['podIP']}:{ENGINE_PORT}/metrics") as reply:
-        lines = (await reply.text()).splitlines()
-    return any(float(line.split()[-1]) > 0 for line in lines if line.startswith("vllm:num_requests_running{"))
 
 
 async def replaced(scene: Scene, pod: Object) -> Object:

@@ -13,7 +13,7 @@ import pytest
 from ingle_lab.demo.replay import replay
 from ingle_lab.demo.scene import Scene
 
-SLICE_S = 60
+SLICE_S = int(os.environ.get("INGLE_E2E_TRACE_S", "30"))
 TRACE = Path("azure-llm-2023") / "AzureLLMInferenceTrace_conv.csv"
 
 
@@ -32,7 +32,7 @@ def made_trace(path: Path, seed: int) -> Path:
 
 
 @pytest.mark.timeout(SLICE_S + 90)
-async def test_every_request_of_the_busiest_minute_is_answered(
+async def test_every_request_of_the_busiest_stretch_is_answered(
     scene: Scene, tmp_path: Path, seed: int
 ) -> None:
     path = Path(os.environ.get("INGLE_DATA", "")) / TRACE

@@ -10,7 +10,8 @@ from typing import Literal
 from bench.conflicts.servegen import Span
 from ingle_core.facts import Columns, GpuFacts, GpuNodeFacts, Resident
 from ingle_core.placement import Ask, AskMemory, Context, rank
-from ingle_core.placement.conflict import Conflicts, Profile
+from ingle_core.placement.conflict import Conflicts
+from ingle_core.placement.loads import Profile
 from ingle_core.warmpool.demandprofile import HOUR_S, HOURS, DemandProfile
 
 GPU_MIB = 80_000

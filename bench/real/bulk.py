@@ -76,6 +76,8 @@ class Bulk:
 
     async def _make_node(self, shape: Shape) -> None:
         await self.kube.create(names.NODE, kube_node(shape))
+        if not shape.gpus:
+            return
         await self.kube.create(names.GPU_NODE, gpu_node(shape))
         await self.kube.merge_patch(names.GPU_NODE, shape.name, gpu_node_status(shape), subresource="status")
 
@@ -85,6 +87,17 @@ class Bulk:
             await self.kube.delete(names.GPU_NODE, shape.name)
 
         await each(shapes, remove)
+
+    async def make_pools(self, pools: Iterable[Body], status: Body | None = None) -> None:
+        """InferencePools, each with this status where one is given."""
+
+        async def make(pool: Body) -> None:
+            await self.kube.create(names.INFERENCE_POOL, pool)
+            if status is not None:
+                name, patch = pool["metadata"]["name"], {"status": status}
+                await self.kube.merge_patch(names.INFERENCE_POOL, name, patch, NAMESPACE, "status")
+
+        await each(pools, make)
 
     async def make_pods(self, bodies: Iterable[Body]) -> None:
         await each(bodies, partial(self.kube.create, names.POD))

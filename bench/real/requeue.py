@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import time
+from contextlib import suppress
 from functools import partial
 
 from bench.real.bulk import say
@@ -13,6 +14,7 @@ from bench.real.podwatch import PodWatch
 from bench.real.rows import Row, at_most, told
 from bench.real.site import Site
 from ingle_core.ledger import Ledger, release
+from ingle_core.placement.requeue import Told, look
 from ingle_kit import names
 from ingle_kit.kube import NotFound
 from ingle_kit.ledger import Refused, write
@@ -21,47 +23,40 @@ from ingle_kit.watch import Key, Reflector
 PRODUCT = "Room"
 LIMIT_MS = 2000.0
 FLUSH_MS = 300_000.0
-EVERY_S = 1.0
+LOOK_EVERY_S = 0.02
 
 
 class Waker:
-    """Changes an annotation of pods that wait whenever the ledgers have changed, once in `EVERY_S` per pod at most."""
+    """Changes an annotation of pods that wait when the ledgers have changed, as the operator does."""
 
     def __init__(self, site: Site, watch: PodWatch) -> None:
         self._kube, self._watch = site.kube, watch
         self._nodes = Reflector(site.kube, names.GPU_NODE, decode=_ledger, on_change=self._changed)
         self._news = asyncio.Event()
-        self._told: dict[str, tuple[str, float]] = {}
+        self._told: dict[str, Told] = {}
 
     async def run(self) -> None:
         """Until cancelled."""
         async with asyncio.TaskGroup() as group:
             group.create_task(self._nodes.run())
             while True:
-                stamp = str(sum(ledger.revision for ledger in self._nodes.store.values()))
+                change = str(sum(ledger.revision for ledger in self._nodes.store.values()))
                 waiting = self._watch.refused(list(self._watch.pods))
-                pauses_s = [await self._wake(name, stamp) for name in waiting]
+                for name in waiting:
+                    await self._wake(name, change)
                 self._news.clear()
-                try:
-                    async with asyncio.timeout(min(pauses_s, default=0.02) or 0.02):
+                with suppress(TimeoutError):
+                    async with asyncio.timeout(LOOK_EVERY_S):
                         await self._news.wait()
-                except TimeoutError:
-                    continue
 
-    async def _wake(self, name: str, stamp: str) -> float:
-        """How long this pod has to be left alone; 0: until something changes."""
+    async def _wake(self, name: str, change: str) -> None:
         pod = self._watch.pods[name]
-        told, at_s = self._told.get(pod.uid, ("", float("-inf")))
-        wait_s = at_s + EVERY_S - time.monotonic()
-        if told == stamp or wait_s > 0:
-            return 0.0 if told == stamp else wait_s
-        self._told[pod.uid] = (stamp, time.monotonic())
+        stamp, self._told[pod.uid], _ = look(change, self._told.get(pod.uid), time.monotonic())
+        if stamp is None:
+            return
         patch = {"metadata": {"uid": pod.uid, "annotations": {names.ANNOTATION_REQUEUE: stamp}}}
-        try:
+        with suppress(NotFound):
             await self._kube.merge_patch(names.POD, name, patch, NAMESPACE, "status")
-        except NotFound:
-            return 0.0
-        return 0.0
 
     def _changed(self, key: Key, old: Ledger | None, new: Ledger | None) -> None:
         self._news.set()

@@ -28,6 +28,7 @@ ROOT = Path(__file__).parents[2]
 EXTENDER = "ingle_extender.main"
 UNCLAIMED = "bench.real.unclaimed"
 PATIENT = Settings(ports="auto", node_monitor_grace_s=86_400.0)  # nobody renews the leases of these nodes
+DEFAULT_SCHEDULER = "default-scheduler"
 SILENT_S = 5 * 86_400.0
 
 
@@ -104,10 +105,17 @@ class Site:
             await asyncio.to_thread(self._extender.end)
             self._extender = None
 
-    async def start_scheduler(self, *, extender: bool = True, url: str | None = None) -> None:
-        """kube-scheduler with our configuration; `extender` False takes that part out, `url` points it elsewhere."""
+    async def start_scheduler(
+        self, *, extender: bool = True, url: str | None = None, default: bool = False
+    ) -> None:
+        """kube-scheduler with our configuration; `extender` False takes that part out, `url` points it elsewhere.
+
+        `default`: the same process also serves pods of `default-scheduler`, as a cluster's own scheduler would.
+        """
         await self.stop_scheduler()
         config = _configuration(self.plane, self._port)
+        if default:
+            config["profiles"].append({"schedulerName": DEFAULT_SCHEDULER, "percentageOfNodesToScore": 0})
         if not extender:
             config["extenders"] = []
         elif url is not None:

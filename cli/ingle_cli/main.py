@@ -178,6 +178,29 @@ def replay_placement(
         _stop(problem)
 
 
+@replay.command("warm", epilog=CODES)
+def replay_warm(
+    trace: Annotated[
+        Path,
+        typer.Option("--trace", help="Folder of alibaba-genai-2026 or azure-functions-2019-derived."),
+    ],
+    policy: Annotated[
+        list[str] | None,
+        typer.Option("--policy", help=f"{', '.join(replaying.WARM_POLICIES)}; may be given again; else all."),
+    ] = None,
+    slots: Annotated[int, typer.Option("--slots", min=1, help="GPU slots that the models share.")] = 8,
+    sleepers: Annotated[int, typer.Option("--sleepers", min=0, help="Models that may sleep beside.")] = 0,
+    seed: Annotated[int, typer.Option("--seed", help="Deals the load times out to the models.")] = 0,
+    picture: Annotated[Path | None, typer.Option("--picture", help="Draw the curves here, an .svg.")] = None,
+) -> None:
+    """Real requests through the keep-alive strategies, simulated: who finds its model cold, and waits how long."""
+    wanted = replaying.WarmWanted(trace, tuple(dict.fromkeys(policy or ())), slots, sleepers, seed, picture)
+    try:
+        _print(replaying.replayed_warm(wanted, console(sys.stderr)))
+    except Failure as problem:
+        _stop(problem)
+
+
 @app.command()
 def version() -> None:
     """The version of this command."""

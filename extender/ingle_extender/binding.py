@@ -14,10 +14,10 @@ from weakref import WeakValueDictionary
 import msgspec
 
 from ingle_core.ledger import TRANSITIONS, Holder, Ledger, LedgerError, Op, PodRef, claim, difference, release
-from ingle_core.placement import NAMES, TEXTS, GpuAnnotation
+from ingle_core.placement import NAMES, RESERVED_ELSEWHERE, TEXTS, GpuAnnotation
 from ingle_extender.assumptions import Assumptions, Pending
 from ingle_extender.decisions import Decision, Decisions
-from ingle_extender.filtering import BAD_ASK, RESERVED_ELSEWHERE, Filtering, stamp
+from ingle_extender.filtering import BAD_ASK, Filtering, stamp
 from ingle_extender.metrics import Metrics
 from ingle_extender.nodes import Nodes, Seen
 from ingle_extender.wire import BindArgs, Pod
@@ -227,13 +227,16 @@ def _plan(ledger: Ledger, pod_uid: str, pending: Pending | None, renew_s: float)
 
 
 def _renewed(ledger: Ledger, held: Holder, renew_s: float) -> list[Op]:
-    """A claim without a Binding is swept when it is old enough: one that is about to be bound must not be old."""
+    """A claim without a Binding is swept when it is old enough: one that is about to be bound must not be old.
+
+    What the operator has reserved (that has an epoch) it may give back at any time, so it becomes ours first.
+    """
     try:
         age_s = time.time() - datetime.fromisoformat(held.at).timestamp()
     except ValueError:
         age_s = renew_s
-    if held.state != "Starting" or age_s < renew_s:
+    if held.state != "Starting" or (age_s < renew_s and not held.epoch):
         return []
-    young = msgspec.structs.replace(held, at=stamp())
+    young = msgspec.structs.replace(held, at=stamp(), epoch=0)
     pods = tuple(young if pod.uid == held.uid else pod for pod in ledger.pods)
     return difference(ledger, msgspec.structs.replace(ledger, pods=pods))

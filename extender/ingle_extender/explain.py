@@ -14,6 +14,7 @@ from ingle_extender.wire import Pod
 from ingle_kit.whatif import figures
 
 NODES_MAX = 200
+NOT_SELECTED = ("NodeNotSelected", "node lacks a label that the pod's nodeSelector names")
 
 
 def explain(pod: Pod, nodes: Nodes, filtering: Filtering, decisions: Decisions) -> dict[str, Any]:
@@ -31,7 +32,7 @@ def explain(pod: Pod, nodes: Nodes, filtering: Filtering, decisions: Decisions) 
         ask = pod.ask()
     except ValueError as error:
         return answer | {"ask": None, "error": str(error), "now": None}
-    return answer | {"ask": msgspec.to_builtins(ask), "now": _now(ask, uid, nodes, filtering)}
+    return answer | {"ask": msgspec.to_builtins(ask), "now": _now(ask, pod, nodes, filtering)}
 
 
 def _claim(uid: str, nodes: Nodes) -> dict[str, Any] | None:
@@ -43,19 +44,17 @@ def _claim(uid: str, nodes: Nodes) -> dict[str, Any] | None:
     return {"node": name, "state": holder.state, "at": holder.at, "gpus": list(seen.node.spec.gpus_of(uid))}
 
 
-def _now(ask: Ask, uid: str, nodes: Nodes, filtering: Filtering) -> dict[str, Any]:
-    """What filter would answer if all nodes were offered now. A claim that the pod has counts as taken."""
-    ranking = filtering.rank(ask, uid, None)
-    names = sorted(nodes.columns.row)
-    listed = [
-        {
-            "node": name,
-            "reason": NAMES[ranking.reason(name)],
-            "text": TEXTS[ranking.reason(name)],
-            **figures(nodes.columns.facts[name]),
-        }
-        for name in names[:NODES_MAX]
-    ]
+def _now(ask: Ask, pod: Pod, nodes: Nodes, filtering: Filtering) -> dict[str, Any]:
+    """What filter would answer if all nodes that the pod selects were offered. A claim that it has counts as taken."""
+    selected = nodes.selected(pod.spec.node_selector or {})
+    ranking = filtering.rank(ask, pod.metadata.uid, selected)
+    names, offered = sorted(nodes.columns.row), set(selected)
+    listed = []
+    for name in names[:NODES_MAX]:
+        reason, text = NAMES[ranking.reason(name)], TEXTS[ranking.reason(name)]
+        if name not in offered:
+            reason, text = NOT_SELECTED
+        listed.append({"node": name, "reason": reason, "text": text, **figures(nodes.columns.facts[name])})
     return {
         "node": ranking.node,
         "gpus": list(ranking.gpus),

@@ -6,8 +6,8 @@ import time
 from collections.abc import Callable, Sequence
 from datetime import UTC, datetime
 
-from ingle_core.placement import Ask, Assumed, Context, Ranking, rank
-from ingle_core.placement.conflict import Conflicts
+from ingle_core.placement import RESERVED_ELSEWHERE, Ask, Assumed, Ranking, rank
+from ingle_core.placement.pools import PoolFacts, Pools
 from ingle_core.placement.whatif import assumed_of
 from ingle_extender.assumptions import Assumptions, Pending
 from ingle_extender.attaching import Attaching
@@ -17,7 +17,6 @@ from ingle_extender.wire import FilterArgs, FilterResult, Pod
 
 BAD_ASK = "pod's placement annotation or resource cannot be read"
 SEEN_MAX = 10_000
-RESERVED_ELSEWHERE = "pod has its GPUs reserved on another node"
 
 
 def stamp() -> str:
@@ -35,13 +34,13 @@ class Filtering:
         decisions: Decisions,
         *,
         silent_s: float,
-        conflicts: Conflicts | None = None,
+        pools: Pools | None = None,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
         self._nodes, self._assumptions, self._decisions = nodes, assumptions, decisions
         self._silent_s, self._clock = silent_s, clock
         self.attaching = Attaching(SEEN_MAX)
-        self._context = Context(conflicts=conflicts)
+        self._pools = Pools() if pools is None else pools
 
     def filter(self, args: FilterArgs) -> FilterResult:
         """Idempotent per pod UID: the last call wins; a pod with a claim is sent where that is.
@@ -70,9 +69,16 @@ class Filtering:
         """The choices for all pods but this one that no ledger shows yet."""
         return self._assumptions.others(pod_uid, self._clock())
 
-    def rank_beside(self, ask: Ask, names: list[str] | None, assumed: Sequence[Assumed]) -> Ranking:
-        """Ranks with these choices taken off and no others; remembers nothing."""
+    def rank_beside(
+        self,
+        ask: Ask,
+        names: list[str] | None,
+        assumed: Sequence[Assumed],
+        pool: PoolFacts | None = None,
+    ) -> Ranking:
+        """Ranks with these choices taken off and no others, as if the pool were like `pool`; remembers nothing."""
         now_s = self._clock()
+        pools = self._pools
         return rank(
             ask,
             self._nodes.columns,
@@ -80,7 +86,7 @@ class Filtering:
             assumed,
             now_s=now_s,
             silent_after_s=self._silent_s,
-            context=self._context,
+            context=pools.context(now_s) if pool is None else pools.context_if(ask.pool, pool, now_s),
         )
 
     def pending(self, pod: Pod, ask: Ask, ranking: Ranking) -> Pending | None:

@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Collection
+from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
 
 from ingle_core.facts import Columns, GpuNode, node_facts
-from ingle_extender.wire import KubeNode
+from ingle_extender.wire import KubeNode, Pod
 from ingle_kit.whatif import Question
 
 
@@ -40,6 +40,7 @@ class Nodes:
         self._kube: dict[str, KubeNode] = {}
         self._heard_at_s: dict[str, float] = {}
         self._node_of: dict[str, str] = {}
+        self._bound: dict[str, set[str]] = {}  # UIDs of pods by the node where they have GPUs
         self._on_claimed, self._clock, self._wall = on_claimed, clock, wall
 
     def node_of(self, pod_uid: str) -> str | None:
@@ -57,6 +58,12 @@ class Nodes:
             for name, one in kube.items()
             if one is not None and question.offers(one.metadata.labels or {}, one.spec.taints or ())
         ]
+
+    def selected(self, labels: Mapping[str, str]) -> list[str]:
+        """Nodes with GPUs that have all these labels."""
+        kube = {name: self._kube.get(name) for name in self.columns.row}
+        has = {name: (one.metadata.labels or {}) if one else {} for name, one in kube.items()}
+        return [name for name in has if labels.items() <= has[name].items()]
 
     def take(self, name: str, new: Seen | None) -> None:
         """A GPUNode from the watch or from our own write; older revisions of the same object are ignored."""
@@ -81,6 +88,20 @@ class Nodes:
         else:
             self._kube[name] = new
         self._refresh(name)
+
+    def take_pod(self, old: Pod | None, new: Pod | None) -> None:
+        """A pod from the watch: one that is bound with GPUs must be in its node's ledger."""
+        for pod in (old, new):
+            if pod is None or not pod.spec.node_name or not pod.gpus:
+                continue
+            bound = self._bound.setdefault(pod.spec.node_name, set())
+            (bound.discard if pod is old else bound.add)(pod.metadata.uid)
+            if not bound:
+                del self._bound[pod.spec.node_name]
+        before, after = (pod.spec.node_name if pod else "" for pod in (old, new))
+        if before != after:
+            for name in {before, after} - {""}:
+                self._refresh(name)
 
     def _heard(self, heartbeat_at: str, *, first: bool) -> float:
         """When the agent was heard, on our clock: a change is news; what was there before us is as old as it says."""
@@ -108,9 +129,10 @@ class Nodes:
             return
         ready = kube is not None and kube.ready
         cordoned = kube is not None and kube.cordoned
+        whole = self._bound.get(name, set()) <= {pod.uid for pod in seen.node.spec.pods}
         heard_at_s = self._heard_at_s[name]
         self.columns.update(
-            name, node_facts(seen.node, heard_at_s=heard_at_s, ready=ready, cordoned=cordoned)
+            name, node_facts(seen.node, heard_at_s=heard_at_s, ready=ready, cordoned=cordoned, whole=whole)
         )
 
     def _forget(self, name: str) -> None:

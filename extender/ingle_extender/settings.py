@@ -25,6 +25,14 @@ class Settings(BaseSettings):
     filter_deadline_s: float = Field(
         0.2, gt=0, description="Longest that a filter call waits for the caches."
     )
+    pools_wait_s: float = Field(
+        5.0, ge=0, description="At start: longest wait for the InferencePools before pods are placed without."
+    )
+    ahead_s: float = Field(
+        0.2,
+        gt=0,
+        description="How often what pools, profiles and ledgers changed is worked out before a pod asks.",
+    )
     claim_attempts: int = Field(
         8, ge=1, le=50, description="Tries of one claim while others write the ledger."
     )

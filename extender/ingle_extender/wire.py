@@ -32,6 +32,7 @@ class Container(msgspec.Struct, frozen=True):
 
 class PodSpec(msgspec.Struct, frozen=True, rename="camel"):
     node_name: str = ""
+    node_selector: dict[str, str] | None = None
     containers: tuple[Container, ...] = ()
 
 

@@ -19,6 +19,8 @@ import sys
 from pathlib import Path
 
 GPUS_VARIABLE = "INGLE_GPUS"
+ROOT_VARIABLE = "INGLE_NUMA_ROOT"  # as the agent reads it
+NODE_ROOT = "/sys/devices/system/node"
 NVML = "libnvidia-ml.so.1"
 MASK_WORDS = 16
 WORD_BITS = 64
@@ -146,7 +148,7 @@ def arguments(words: list[str]) -> argparse.Namespace:
         prog="ingle-launch", description="Runs COMMAND on the NUMA zone of its GPUs."
     )
     parser.add_argument("--install", type=Path, metavar="FILE", help="copy this file to FILE and end")
-    parser.add_argument("--node-root", type=Path, default=Path("/sys/devices/system/node"))
+    parser.add_argument("--node-root", type=Path, default=Path(os.environ.get(ROOT_VARIABLE, NODE_ROOT)))
     parser.add_argument("--pci-root", type=Path, default=Path("/sys/bus/pci/devices"))
     parser.add_argument("--gpus-root", type=Path, default=Path("/proc/driver/nvidia/gpus"))
     parser.add_argument("--nvml", default=NVML, help="path or name of the NVML library")

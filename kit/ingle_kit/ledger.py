@@ -92,10 +92,15 @@ async def _planned(kube: Kube, node: str, plan: Plan, cached: dict[str, Any] | N
         return Refused("Unreadable", f"the ledger of {node} cannot be read: {error}", "spec")
 
 
+def of_same_object(obj: dict[str, Any], ops: list[Op]) -> list[Op]:
+    """`ops` for this GPUNode only: one of the same name that was made anew counts its revisions from the start."""
+    return [*ops[:1], {"op": "test", "path": "/metadata/uid", "value": obj["metadata"]["uid"]}, *ops[1:]]
+
+
 async def _patch(kube: Kube, node: str, step: _Step) -> Written | Refused | None:
     """None: the ledger has changed since it was read."""
     try:
-        obj = await kube.json_patch(GPU_NODE, node, step.ops)
+        obj = await kube.json_patch(GPU_NODE, node, of_same_object(step.obj, step.ops))
     except Conflict:
         return None
     except NotFound:

@@ -10,7 +10,7 @@ from weakref import WeakValueDictionary
 
 from ingle_core.ledger import Ledger, LedgerError, applied, difference, fits, shortfall
 from ingle_kit.kube import Conflict, Invalid, Kube, KubeError, NotFound, Object
-from ingle_kit.ledger import Jitter, Plan, Refused, Written, write
+from ingle_kit.ledger import Jitter, Plan, Refused, Written, of_same_object, write
 from ingle_kit.names import GPU_NODE
 
 TOGETHER_MAX = 64
@@ -88,7 +88,8 @@ class LedgerWriter:
         if len(joined) < 2 or shortfall(before, after) is not None:
             return batch
         try:
-            written = await self._kube.json_patch(GPU_NODE, node, difference(before, after))
+            ops = of_same_object(obj, difference(before, after))
+            written = await self._kube.json_patch(GPU_NODE, node, ops)
         except (Conflict, Invalid, NotFound):
             return batch
         except KubeError as error:

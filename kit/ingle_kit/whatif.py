@@ -13,6 +13,7 @@ import msgspec
 
 from ingle_core.facts import GpuNodeFacts
 from ingle_core.placement import NAMES, TEXTS, Ask, Assumed, Ranking
+from ingle_core.placement.pools import PoolFacts
 from ingle_core.placement.whatif import Turn, facts_beside, growth_w, in_turn, spare_w
 
 REPLICAS_MAX: Final = 256
@@ -46,13 +47,17 @@ class Tolerates(msgspec.Struct, frozen=True):
 
 
 class Question(msgspec.Struct, frozen=True, rename="camel"):
-    """Where would `replicas` equal pods go, one after the other? `id` comes back in the answer."""
+    """Where would `replicas` equal pods go, one after the other? `id` comes back in the answer.
+
+    `pool`: the pool as it would be, since what it may ask for is part of what is typically asked; None: as it is.
+    """
 
     ask: Ask
     replicas: int = 1
     node_selector: dict[str, str] = {}
     tolerations: tuple[Tolerates, ...] = ()
     id: str = ""
+    pool: PoolFacts | None = None
 
     def __post_init__(self) -> None:
         if not 1 <= self.replicas <= REPLICAS_MAX:

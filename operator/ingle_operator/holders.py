@@ -7,11 +7,11 @@ device plugin and autoscalers see them as used. Which node is managed is said by
 
 from __future__ import annotations
 
-import hashlib
 from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Any
 
+from ingle_kit.holders import holder_name
 from ingle_kit.kube import Object
 from ingle_kit.names import (
     ANNOTATION_HOLDS,
@@ -21,6 +21,7 @@ from ingle_kit.names import (
     RESOURCE_NVIDIA_GPU,
     SERVICE_ACCOUNT,
 )
+from ingle_kit.objects import GpuStatus, HeldBy
 
 ALL = "true"
 
@@ -68,6 +69,27 @@ def wanted_gpus(label: str | None, allocatable: int) -> int:
     return int(label) if allocatable else 0
 
 
+def takes_claims(held_by: HeldBy | None, managed: bool) -> bool:
+    """Whether a GPU is ours to give; `managed`: its node has the label. `held_by` None: the agent does not ask.
+
+    On a managed node only what a holder has: what nobody has there is the kubelet's to give. A node without the label
+    is fenced by nothing; what the kubelet gave to others is theirs there too.
+    """
+    if held_by is None or held_by == "Holder":
+        return True
+    return held_by == "Nobody" and not managed
+
+
+def not_ours(gpus: Iterable[GpuStatus], managed: bool) -> dict[str, str]:
+    """UUID -> why, in words, of a node's GPUs that are certainly not ours; a silent kubelet accuses nobody."""
+    words = {"Other": "the kubelet gave it to another pod", "Nobody": "no holder pod has it"}
+    return {
+        gpu.uuid: words[gpu.held_by]
+        for gpu in gpus
+        if gpu.held_by in words and not takes_claims(gpu.held_by, managed)
+    }
+
+
 @dataclass(frozen=True)
 class HolderPlan:
     """Pods to delete, and GPUs that one more pod is to hold (0: none)."""
@@ -103,11 +125,6 @@ def _too_much(live: list[Holder], gpus: int) -> tuple[Holder, ...]:
             going.append(holder)
             left -= holder.gpus
     return tuple(going)
-
-
-def holder_name(node: str, number: int) -> str:
-    """A name that is valid for any node and the same for each try."""
-    return f"ingle-holder-{hashlib.sha256(node.encode()).hexdigest()[:10]}-{number}"
 
 
 def holder_pod(node: str, number: int, gpus: int, namespace: str, image: str, owner_uid: str) -> Object:

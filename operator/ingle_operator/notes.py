@@ -6,6 +6,7 @@ from collections import deque
 from dataclasses import dataclass, field
 from typing import Any
 
+from ingle_core.placement.requeue import Told
 from ingle_core.power.trail import Trail
 from ingle_core.warmpool.demandprofile import DemandProfile
 from ingle_core.warmpool.facts import Failures, State
@@ -25,7 +26,8 @@ class Notes:
     its GPUNode's UID. `written`: UID of one of our objects to the resource version and status of our last status
     write. `told`: (UID, reason) to its last events (time, message). `gives_way`: by victim, `reserved`: by the engine
     that waits, both kept by reconcile.rooms; `short_since_s`: since when an engine waits for room; `room_again_s`: when
-    room is looked for again for one that found none.
+    room is looked for again for one that found none; `shunned_until_s`: until when no room is made for it on a node that
+    kube-scheduler refused.
     """
 
     goals: dict[str, tuple[State, str]] = field(default_factory=dict)
@@ -45,7 +47,7 @@ class Notes:
     start_ms: dict[str, int] = field(default_factory=dict)
     wanted_w: dict[str, tuple[str, int]] = field(default_factory=dict)
     trails: dict[str, tuple[str, Trail]] = field(default_factory=dict)
-    requeued: dict[str, tuple[str, float]] = field(default_factory=dict)
+    requeued: dict[str, Told] = field(default_factory=dict)
     status_at_s: dict[str, float] = field(default_factory=dict)
     written: dict[str, tuple[int, dict[str, Any]]] = field(default_factory=dict)
     told: dict[tuple[str, str], deque[tuple[float, str]]] = field(default_factory=dict)
@@ -53,6 +55,7 @@ class Notes:
     reserved: dict[str, Reservation] = field(default_factory=dict)
     short_since_s: dict[str, float] = field(default_factory=dict)
     room_again_s: dict[str, float] = field(default_factory=dict)
+    shunned_until_s: dict[str, dict[str, float]] = field(default_factory=dict)
     wake_count: int = 0
     ledger_conflicts: int = 0
 
@@ -74,6 +77,7 @@ class Notes:
             self.reserved,
             self.short_since_s,
             self.room_again_s,
+            self.shunned_until_s,
         ):
             notes.pop(uid, None)
 

@@ -99,7 +99,7 @@ class GpuNode:
 
     def gpus_key(self) -> object:
         """What decides whether a variant fits: changes with GPUs that come, go or fall ill, not with their use."""
-        return [(g.uuid, g.product, g.memory_mib.total, g.health, g.mig) for g in self.status.gpus]
+        return [(g.uuid, g.product, g.memory_mib.total, g.health, g.mig, g.held_by) for g in self.status.gpus]
 
 
 def gpu_node_of(obj: Object) -> GpuNode:

@@ -9,17 +9,20 @@ from typing import TYPE_CHECKING, NamedTuple
 
 from ingle_core.facts import Columns, GpuFacts, GpuNode, GpuNodeFacts, node_facts
 from ingle_core.ledger import Ledger
+from ingle_core.placement import Context
+from ingle_core.placement.chance import chance_of_use
+from ingle_core.placement.pools import Pools
 from ingle_core.placement.tenants import Spare, Tenant
 from ingle_kit.kube import Object
 from ingle_kit.objects import InferencePoolSpec
-from ingle_operator.parse import EnginePod, NodeRecord
+from ingle_kit.poolfacts import pool_facts
+from ingle_operator.parse import EnginePod, NodeRecord, Pool
 
 if TYPE_CHECKING:  # the world keeps the columns
     from ingle_operator.world import World
 
 SLEEP_S, WAKE_S, LOAD_S = 5.0, 3.0, 60.0  # where nothing was measured yet
 RECENT_S = 2.0  # between two requests of one client an engine is not idle
-HALF_LIFE_S = 600.0  # one that was last used so long ago is half as likely to be wanted soon
 
 
 class NodeColumns:
@@ -27,9 +30,13 @@ class NodeColumns:
 
     def __init__(self) -> None:
         self._columns = Columns()
-        self._known: dict[str, tuple[Object, NodeRecord | None, bool]] = {}
+        self._known: dict[str, tuple[Object, NodeRecord | None, bool, frozenset[str]]] = {}
 
     def current(self, world: World) -> Columns:
+        running: defaultdict[str, set[str]] = defaultdict(set)
+        for pod in world.pods.store.values():
+            if pod.node and pod.gpus and not pod.ended:
+                running[pod.node].add(pod.uid)
         names = [name for _, name in world.gpu_nodes.store]
         for name in self._known.keys() - set(names):
             del self._known[name]
@@ -37,14 +44,17 @@ class NodeColumns:
         for name in names:
             raw, node = world.ledgers.gpu_node(name), world.nodes.store.get(("", name))
             heard = world.measurement(name) is not None
+            uids = frozenset(running.get(name, ()))
             known = self._known.get(name)
-            if raw is None or (known and known[0] is raw and known[1] is node and known[2] == heard):
+            if raw is None or (known and known[0] is raw and known[1] is node and known[2:] == (heard, uids)):
                 continue
-            self._known[name] = (raw, node, heard)
-            self._take(name, raw, node, heard)
+            self._known[name] = (raw, node, heard, uids)
+            self._take(name, raw, node, heard, uids)
         return self._columns
 
-    def _take(self, name: str, raw: Object, node: NodeRecord | None, heard: bool) -> None:
+    def _take(
+        self, name: str, raw: Object, node: NodeRecord | None, heard: bool, running: frozenset[str]
+    ) -> None:
         try:
             read = GpuNode.from_dict(raw)
         except ValueError:
@@ -52,7 +62,35 @@ class NodeColumns:
             return
         ready, cordoned = node is not None and node.ready, node is not None and node.cordoned
         heard_at_s = 0.0 if heard else float("-inf")
-        self._columns.update(name, node_facts(read, heard_at_s=heard_at_s, ready=ready, cordoned=cordoned))
+        whole = running <= {holder.uid for holder in read.spec.pods}
+        facts = node_facts(read, heard_at_s=heard_at_s, ready=ready, cordoned=cordoned, whole=whole)
+        self._columns.update(name, facts)
+
+
+class PoolContext:
+    """All pools as the scheduler sees them; only what changed is read again. One that cannot be read counts for none."""
+
+    def __init__(self) -> None:
+        self._pools = Pools()
+        self._known: dict[str, Object] = {}
+
+    def current(self, world: World, now_s: float) -> Context:
+        """`now_s`: of a clock that only goes forward."""
+        raws = {pool.name: pool.raw for pool in world.pools.store.values()}
+        for name in self._known.keys() - raws.keys():
+            del self._known[name]
+            self._pools.learn(name, None)
+        for name, raw in raws.items():
+            if self._known.get(name) is not raw:
+                self._known[name] = raw
+                self._learn(name, raw)
+        return self._pools.context(now_s)
+
+    def _learn(self, name: str, raw: Object) -> None:
+        try:
+            self._pools.learn(name, pool_facts(raw))
+        except ValueError:
+            self._pools.learn(name, None)
 
 
 def wake_facts(ledger: Ledger) -> GpuNodeFacts:
@@ -131,9 +169,14 @@ def spare_of(world: World, tenants: Iterable[Tenant], loads: Loads) -> dict[str,
     return spare
 
 
-def _spec(world: World, pool: str) -> InferencePoolSpec | None:
+def _pool(world: World, pool: str) -> Pool | None:
     namespace, _, name = pool.partition("/")
-    found = world.pools.store.get((namespace, name))
+    found: Pool | None = world.pools.store.get((namespace, name))
+    return found
+
+
+def _spec(world: World, pool: str) -> InferencePoolSpec | None:
+    found = _pool(world, pool)
     return world.spec_of(found) if found is not None else None
 
 
@@ -176,6 +219,8 @@ def _known(
     recent = now_s - used_at_s < RECENT_S
     busy = not world.demand_known() or loads.engines.get(tenant.uid, 0) > 0 or waits or recent
     idle_s = max(0.0, now_s - max(used_at_s, world.started_at_s))
+    pool = _pool(world, tenant.pool)
+    percent = (pool.status.get("demandPercentByHour") or ()) if pool is not None else ()
     way = notes.gives_way.get(tenant.uid)
     tired = way is not None and not way.holds(now_s)  # it did not get there in time
     return replace(
@@ -185,7 +230,7 @@ def _known(
         priority=spec.priority,
         busy=busy,
         can_sleep=spec.engine.kind != "Custom",
-        chance=1.0 if loads.pools.get(tenant.pool, 0) else 0.5 ** (idle_s / HALF_LIFE_S),
+        chance=1.0 if loads.pools.get(tenant.pool, 0) else chance_of_use(percent, now_s=now_s, idle_s=idle_s),
         sleep_s=SLEEP_S,
         wake_s=notes.wake_ms.get(tenant.uid, WAKE_S * 1000) / 1000,
         load_s=notes.start_ms.get(tenant.uid, LOAD_S * 1000) / 1000,

@@ -38,7 +38,7 @@ from ingle_operator.leader import Leader
 from ingle_operator.ledgers import Ledgers
 from ingle_operator.notes import Notes
 from ingle_operator.readings import limits_in, memory_in
-from ingle_operator.roomfacts import NodeColumns
+from ingle_operator.roomfacts import NodeColumns, PoolContext
 from ingle_operator.settings import OperatorSettings
 from ingle_operator.subscriptions import Subscriptions
 
@@ -62,6 +62,7 @@ class World:
         self.kube = FencedKube(fence=leader.check, write_limit_s=limit_s, kubeconfig=kubeconfig)
         self.notes = Notes()
         self.columns = NodeColumns()
+        self.pool_context = PoolContext()
         self.engines = EngineClient(session, leader.check, settings.call_limit_s)
         self.started_at_s = time.time()
         self.queue: KeyQueue | None = None

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-import subprocess
 import time
 from collections.abc import Callable, Coroutine, Iterator, Sequence
 from pathlib import Path
@@ -15,7 +14,6 @@ import pytest
 from ingle_kit.kube import Forbidden, Kube, KubeError, Object
 from ingle_kit.names import GPU_NODE, NAMESPACE, NODE, POD, Kind
 from ingle_lab.controlplane import ControlPlane
-from ingle_lab.controlplane.testing import running_control_plane
 
 T = TypeVar("T")
 ROOT = Path(__file__).parents[2]
@@ -91,13 +89,13 @@ class Cluster:
 
 
 @pytest.fixture(scope="session")
-def cluster(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Cluster]:
-    with running_control_plane() as plane, asyncio.Runner() as runner:
-        kubectl = [str(plane.kubectl), "--kubeconfig", str(plane.kubeconfig)]
-        files = ["-f", str(ROOT / "crds"), "-f", str(ROOT / "charts" / "manifests")]
-        subprocess.run([*kubectl, "apply", *files], check=True, capture_output=True)
-        wait = ["wait", "--for=condition=Established", "crd", "--all", "--timeout=30s"]
-        subprocess.run([*kubectl, *wait], check=True, capture_output=True)
+def cluster(
+    guarded_plane: ControlPlane,
+    handover: Callable[[ControlPlane], ControlPlane],
+    tmp_path_factory: pytest.TempPathFactory,
+) -> Iterator[Cluster]:
+    plane = handover(guarded_plane)
+    with asyncio.Runner() as runner:
         cluster = Cluster(plane, runner, tmp_path_factory.mktemp("kubeconfigs"))
         try:
             _until_policies_act(cluster)

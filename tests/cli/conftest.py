@@ -8,7 +8,7 @@ import os
 import subprocess
 import sys
 from collections.abc import Callable, Coroutine, Iterator
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any, TypeVar
@@ -19,10 +19,9 @@ from typer.testing import CliRunner
 
 from ingle_cli.main import app
 from ingle_kit import names
-from ingle_kit.kube import Kube, KubeError, Object
+from ingle_kit.kube import Kube, Object
 from ingle_kit.names import Kind
 from ingle_lab.controlplane import ControlPlane
-from ingle_lab.controlplane.testing import FAST, running_control_plane
 from ingle_lab.stack.objects import apply_files
 
 T = TypeVar("T")
@@ -153,32 +152,15 @@ class Cluster:
 
 
 async def _install(kube: Kube) -> None:
-    files = sorted((ROOT / "crds").glob("*.yaml"))
-    await apply_files(
-        kube, [ROOT / "charts/manifests/namespace.yaml", *files, ROOT / "examples/namespace.yaml"]
-    )
-    await apply_files(
-        kube, [ROOT / "charts/manifests/serviceaccounts.yaml", ROOT / "charts/manifests/rbac.yaml"]
-    )
-    async with asyncio.timeout(20):
-        for kind in (names.INFERENCE_POOL, names.ROUTING_POLICY, names.POWER_BUDGET, names.GPU_NODE):
-            await _until_served(kube, kind)
-
-
-async def _until_served(kube: Kube, kind: Kind) -> None:
-    while True:
-        try:
-            await kube.list(kind)
-            return
-        except KubeError:
-            await asyncio.sleep(0.05)
+    manifests = ROOT / "charts/manifests"
+    files = [ROOT / "examples/namespace.yaml"]
+    files += [manifests / name for name in ("namespace.yaml", "serviceaccounts.yaml", "rbac.yaml")]
+    await apply_files(kube, files)
 
 
 @pytest.fixture(scope="session")
-def plane() -> Iterator[ControlPlane]:
-    patient = replace(FAST, node_monitor_grace_s=3600.0)  # nobody renews the leases of these nodes
-    with running_control_plane(patient) as started:
-        yield started
+def plane(bare_plane: ControlPlane, handover: Callable[[ControlPlane], ControlPlane]) -> ControlPlane:
+    return handover(bare_plane)
 
 
 @pytest.fixture(scope="session")

@@ -67,7 +67,7 @@ def until_true(check: Callable[[], bool], timeout_s: float = 10.0) -> None:
 def test_replicas_are_placed_in_turn_and_the_scheduler_and_the_objects_say_the_same(
     cluster: Cluster, tmp_path: Path, extender: str
 ) -> None:
-    cluster.node("gpu-1", claims=(("x", 30000, 300),), watts=1000)
+    cluster.node("gpu-1", claims=(("x", 40000, 300),), watts=1000)
     cluster.node("gpu-2", watts=1000)
     cluster.node("gpu-3", labels={"zone": "b"})
     file = pool_file(tmp_path, replicas={"min": 2, "max": 3}, warm={"asleep": 1})

@@ -9,19 +9,17 @@ import socket
 import subprocess
 import sys
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
 import aiohttp
 import pytest
-import yaml
 
 from ingle_kit import names
-from ingle_kit.kube import Kube, KubeError
+from ingle_kit.kube import Kube
 from ingle_lab.controlplane import ControlPlane, processes
-from ingle_lab.controlplane.testing import FAST, running_control_plane
 
 ROOT = Path(__file__).resolve().parents[2]
 ADDRESS = "127.0.0.1"
@@ -169,7 +167,13 @@ class Cluster:
         await until(untainted, f"node {name} without taints")
 
     async def pod(
-        self, name: str, *, gates: bool = False, scheduler: str = names.SCHEDULER_NAME, **ask: Any
+        self,
+        name: str,
+        *,
+        gates: bool = False,
+        scheduler: str = names.SCHEDULER_NAME,
+        selector: dict[str, str] | None = None,
+        **ask: Any,
     ) -> dict[str, Any]:
         """A pod of the pool `default/p` that asks for 40 000 MiB on one GPU unless told otherwise."""
         wanted = placement(**ask)
@@ -182,6 +186,8 @@ class Cluster:
             "schedulerName": scheduler,
             "containers": [{"name": "engine", "image": "x", "resources": resources}],
         }
+        if selector:
+            spec["nodeSelector"] = selector
         if gates:
             spec["schedulingGates"] = [{"name": "ingle.dev/room"}]
         metadata = {
@@ -263,15 +269,15 @@ def placement(
 
 
 @pytest.fixture(scope="session")
-def plane() -> Iterator[ControlPlane]:
-    patient = replace(FAST, node_monitor_grace_s=3600.0)  # nobody renews the leases of these nodes
-    with running_control_plane(patient) as started:
-        yield started
+def plane(bare_plane: ControlPlane) -> ControlPlane:
+    return bare_plane
 
 
 @pytest.fixture(scope="session")
-def stack(plane: ControlPlane) -> Iterator[tuple[str, Process, Process]]:
-    """Address of the extender, extender, kube-scheduler; the latter two are stopped at the end."""
+def stack(
+    plane: ControlPlane, handover: Callable[..., ControlPlane]
+) -> Iterator[tuple[str, Process, Process]]:
+    """Address of the extender, extender, kube-scheduler; the latter two are stopped when others get the plane."""
     port = _free_port()
     env = {
         "INGLE_KUBECONFIG": str(plane.kubeconfig),
@@ -292,20 +298,24 @@ def stack(plane: ControlPlane) -> Iterator[tuple[str, Process, Process]]:
     binary = str(plane.kubectl.parent / "kube-scheduler")
     words = [binary, f"--config={config}", "--secure-port=0", "--v=2"]
     scheduler = Process(words, {}, plane.lab / "logs" / "scheduler.log")
+
+    def leaves() -> None:
+        scheduler.stop()
+        extender.stop()
+
+    handover(plane, leaves)
     try:
         extender.start()
         scheduler.start()
         yield f"http://{ADDRESS}:{port}", extender, scheduler
     finally:
-        scheduler.stop()
-        extender.stop()
+        leaves()
 
 
 @pytest.fixture
 async def cluster(plane: ControlPlane, stack: tuple[str, Process, Process]) -> AsyncIterator[Cluster]:
     url, extender, scheduler = stack
     async with Kube.connect(user_agent="test", kubeconfig=str(plane.kubeconfig)) as kube:
-        await _install_crds(kube)
         cluster = Cluster(kube, url, extender, scheduler)
         try:
             await cluster.healthy()
@@ -315,26 +325,6 @@ async def cluster(plane: ControlPlane, stack: tuple[str, Process, Process]) -> A
             raise
         finally:
             await cluster.clear()
-
-
-async def _install_crds(kube: Kube) -> None:
-    for plural in ("gpunodes", "inferencepools"):
-        crd = yaml.safe_load((ROOT / "crds" / f"ingle.dev_{plural}.yaml").read_text())
-        try:
-            await kube.create(names.CRD, crd)
-        except KubeError as error:
-            if error.reason != "AlreadyExists":
-                raise
-
-    async def established() -> bool:
-        try:
-            await kube.list(names.GPU_NODE)
-            await kube.list(names.INFERENCE_POOL)
-        except KubeError:
-            return False
-        return True
-
-    await until(established, "our kinds served")
 
 
 def _stamp(ago_s: float = 0.0) -> str:

@@ -23,7 +23,7 @@ async def test_two_extenders_that_die_at_random_sell_nothing_twice_and_leak_no_c
 ) -> None:
     bulk = Bulk(cluster.kube)
     await bulk.make_nodes(SHAPES)
-    plan = Plan(pods=120, in_flight=60, seed=seed, ends=0.95, kill_s=(0.1, 0.4))
+    plan = Plan(pods=60, in_flight=40, seed=seed, ends=0.95, kill_s=(0.1, 0.4))
     names = [shape.name for shape in SHAPES]
     done = await Race(bulk, str(plane.kubeconfig), names, plan, progress=lambda _: None).run()
     assert (done.oversold, done.unclaimed) == (0, 0)

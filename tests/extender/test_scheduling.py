@@ -81,6 +81,18 @@ async def test_explain_shows_the_last_answer_and_figures_of_each_node(cluster: C
     assert (await cluster.get("/explain/default/nobody"))[0] == 404
 
 
+async def test_explain_asks_only_nodes_that_the_pod_selects(cluster: Cluster) -> None:
+    await cluster.node("empty")
+    await cluster.node("small", mib=20000)
+    await cluster.kube.merge_patch(names.NODE, "small", {"metadata": {"labels": {"row": "a"}}})
+    await cluster.pod("picky", selector={"row": "a"})
+    await cluster.refused("picky")
+    now = json.loads((await cluster.get("/explain/default/picky"))[1])["now"]
+    verdicts = {one["node"]: one["reason"] for one in now["nodes"]}
+    assert verdicts == {"empty": "NodeNotSelected", "small": "InsufficientMemory"}
+    assert now["node"] is None
+
+
 async def test_four_gpus_of_a_dgx_shaped_node_share_what_they_need(cluster: Cluster) -> None:
     await cluster.node("dgx", gpus=8, numa=[3, 3, 1, 1, 7, 7, 5, 5])
     await cluster.pod("pair", gpus=2, numa="Required", nvlink="Required", host=20000)
@@ -112,7 +124,9 @@ async def test_a_pod_goes_where_it_has_a_reservation(cluster: Cluster) -> None:
     bound = await cluster.bound("one")
     assert bound["spec"]["nodeName"] == "b"
     assert bound["metadata"]["annotations"][names.ANNOTATION_GPUS] == "GPU-b-1"
-    assert (await cluster.ledger("b"))["revision"] == 2
+    ledger = await cluster.ledger("b")
+    assert ledger["revision"] == 3
+    assert ledger["pods"][0]["epoch"] == 0  # so that the operator cannot give it back any more
 
 
 async def test_watts_that_are_not_allotted_are_not_given_away(cluster: Cluster) -> None:

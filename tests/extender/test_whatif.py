@@ -77,6 +77,43 @@ async def test_tensor_parallel_pods_go_where_what_if_said(cluster: Cluster) -> N
     assert later == [(one["node"], one["gpus"]) for one in told["replicas"]]
 
 
+async def test_a_pool_goes_where_what_if_said_before_it_was_part_of_what_is_typically_asked(
+    cluster: Cluster,
+) -> None:
+    await cluster.node("full", mib=56000)
+    await cluster.node("other", mib=80000)
+    few, many = pool_body("few", 24000, 1), pool_body("many", 56000, 9)
+    await cluster.kube.create(names.INFERENCE_POOL, few)
+
+    async def chosen(**asked: Any) -> str:
+        told = await cluster.post("v1/whatif", {"ask": placement(awake=24000), "id": "test", **asked})
+        return str(told["replicas"][0]["node"])
+
+    await ask(cluster, awake=24000)  # all nodes are seen
+    assert await chosen() == "full"
+    foretold = await chosen(pool={"variants": [{"awakeMiB": 56000}], "engines": 9})
+    assert foretold == "other"
+    assert await chosen() == "full"
+    await cluster.kube.create(names.INFERENCE_POOL, many)
+
+    async def counted() -> bool:
+        return await chosen() == foretold
+
+    await cluster.until(counted, "the mix of both pools")
+    await cluster.pod("p", awake=24000)
+    assert (await cluster.bound("p"))["spec"]["nodeName"] == foretold
+
+
+def pool_body(name: str, awake: int, replicas: int) -> dict[str, Any]:
+    """A pool that may have so many engines of one GPU."""
+    memory = {"awake": awake, "asleep": 2000, "host": 0}
+    variant = {"name": "v", "gpus": 1, "memoryMiB": memory, "watts": {"busy": 300, "idle": 60}}
+    spec = {"model": f"model-{name}", "engine": {"kind": "VLLM", "image": "i"}, "variants": [variant]}
+    head = {"apiVersion": names.INFERENCE_POOL.api_version, "kind": "InferencePool"}
+    metadata = {"name": name, "namespace": "default"}
+    return {**head, "metadata": metadata, "spec": {**spec, "replicas": {"max": replicas}}}
+
+
 async def test_what_if_writes_and_remembers_nothing(cluster: Cluster) -> None:
     await site(cluster)
     before = await versions(cluster)

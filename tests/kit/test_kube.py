@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncIterator
 from pathlib import Path
 
 import pytest
@@ -11,15 +11,13 @@ import pytest
 from ingle_kit.kube import Conflict, Forbidden, Invalid, Kube, NotFound, Unavailable
 from ingle_kit.names import NAMESPACE, SERVICE_ACCOUNT, Kind
 from ingle_lab.controlplane import ControlPlane
-from ingle_lab.controlplane.testing import running_control_plane
 
 CONFIG_MAP = Kind("", "v1", "configmaps", "ConfigMap", True)
 
 
 @pytest.fixture(scope="module")
-def plane() -> Iterator[ControlPlane]:
-    with running_control_plane() as plane:
-        yield plane
+def plane(bare_plane: ControlPlane) -> ControlPlane:
+    return bare_plane
 
 
 @pytest.fixture

@@ -11,7 +11,6 @@ import os
 import subprocess
 import sys
 from collections.abc import AsyncIterator, Callable, Iterator
-from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -21,7 +20,6 @@ import pytest
 from ingle_kit import names
 from ingle_kit.kube import Kube, KubeError, Object
 from ingle_lab.controlplane import ControlPlane
-from ingle_lab.controlplane.testing import FAST, running_control_plane
 from ingle_operator.main import leader_of
 from ingle_operator.settings import OperatorSettings
 from ingle_operator.work import queue_of
@@ -48,16 +46,8 @@ until = site_model.until
 
 
 @pytest.fixture(scope="session")
-def plane() -> Iterator[ControlPlane]:
-    patient = replace(FAST, node_monitor_grace_s=3600.0)  # nobody renews the leases of these nodes
-    with running_control_plane(patient) as plane:
-        kubectl = [str(plane.kubectl), "--kubeconfig", str(plane.kubeconfig)]
-        files = ["-f", str(ROOT / "crds"), "-f", str(ROOT / "charts" / "manifests" / "namespace.yaml")]
-        more = [f"--filename={ROOT / 'charts' / 'manifests'}"]
-        wait = ["wait", "--for=condition=Established", "crd", "--all", "--timeout=30s"]
-        for words in (["apply", *files], ["apply", *more], wait):
-            subprocess.run([*kubectl, *words], check=True, capture_output=True, timeout=60)
-        yield plane
+def plane(guarded_plane: ControlPlane, handover: Callable[[ControlPlane], ControlPlane]) -> ControlPlane:
+    return handover(guarded_plane)
 
 
 @pytest.fixture(scope="session")

@@ -289,7 +289,7 @@ class Site:
     async def place_reserved(self, pod: Object) -> tuple[str, tuple[str, ...]] | None:
         """Binds a pod for which the operator has claimed already."""
         uid = pod["metadata"]["uid"]
-        for node in self.gpus:
+        for node in self.gpus.keys() - self.closed:
             with contextlib.suppress(NotFound):
                 ledger = Ledger.from_dict((await self.kube.get(names.GPU_NODE, node))["spec"])
                 gpus = ledger.gpus_of(uid)

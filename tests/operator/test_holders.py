@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -138,3 +140,26 @@ async def test_a_node_without_gpus_to_hand_out_has_none_and_a_bad_label_is_told(
         (event,) = await site.until(told, "the label is told")
         assert (event["involvedObject"]["kind"], event["involvedObject"]["name"]) == ("Node", "n2")
         assert await holders(kube) == []
+
+
+async def test_holders_go_with_an_uninstall(
+    kube: Kube, site: Any, operators: Any, plane: Any, account: Callable[[str], str]
+) -> None:
+    await site.node("n1", agent=False, labels={names.LABEL_MANAGED: "true"})
+    await offer(kube, "n1", 8)
+    async with operators.running():
+        await site.until(lambda: holders(kube), "a holder")
+    await kube.delete(names.SERVICE_ACCOUNT, "ingle-operator", names.SYSTEM_NAMESPACE)
+    try:
+
+        async def gone() -> bool:
+            return not await holders(kube)
+
+        await site.until(gone, "the holder is gone without an operator")
+    finally:
+        metadata = {"name": "ingle-operator", "namespace": names.SYSTEM_NAMESPACE}
+        await kube.create(
+            names.SERVICE_ACCOUNT, {"apiVersion": "v1", "kind": "ServiceAccount", "metadata": metadata}
+        )
+        token = plane.service_account_token(names.SYSTEM_NAMESPACE, "ingle-operator")
+        plane.token_kubeconfig(Path(account("operator")), token)  # the old one was the old account's

@@ -13,7 +13,7 @@ from ingle_kit.objects.reasons import Reason
 from ingle_operator.engines import requests_in
 from ingle_operator.status import EVENTS_MAX, tell
 
-QUIET_S = 20.0
+QUIET_S = 8.0
 
 
 async def test_where_nothing_changes_nothing_is_written_and_no_settled_engine_is_asked(

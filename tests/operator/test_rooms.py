@@ -2,20 +2,24 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import AsyncIterator
 from typing import Any
 
 import pytest
 
 from ingle_core.ledger import Claim, Gpu, Holder, Ledger, applied, release
-from ingle_core.placement import TEXTS
+from ingle_core.placement import RESERVED_ELSEWHERE, TEXTS
 from ingle_core.placement import Reason as NodeReason
+from ingle_core.warmpool.demandprofile import DemandProfile
 from ingle_kit import names
 from ingle_kit.drains import LABEL_DRIVER_UPGRADE
 from ingle_kit.kube import Kube, NotFound, Object
 from ingle_kit.objects.reasons import Reason
 from ingle_operator.giveway import Reservation, with_reserved
+from ingle_operator.reconcile import refused
 from ingle_operator.reconcile.drained import takes_wakes
+from ingle_operator.roomfacts import loads_of, tenants_of
 
 BIG_MIB = 79_000
 QUOTA = names.Kind("", "v1", "resourcequotas", "ResourceQuota", True)
@@ -56,6 +60,14 @@ async def test_a_wake_puts_an_idle_engine_of_lower_priority_to_sleep(
         always = {"min": 1, "max": 1}
         await kube.create(names.INFERENCE_POOL, bodies.pool("low", priority="Low", replicas=always))
         low = await engine(site, "low", asleep=False)
+        world.notes.profiles["default/low"] = DemandProfile((30,) * 24, time.time())
+        world.add("status", "default/low")
+
+        def chance() -> float | None:
+            tenants = tenants_of(world, loads_of(world), time.time())
+            return next((round(t.chance, 6) for t in tenants if t.uid == low.uid), None)
+
+        await site.until(lambda: chance() == 0.3, "its profile says how likely it is wanted")
         site.ask("default/wanted", 1)
         await site.until(lambda: site.gate_open(wanted.uid), "the wanted one serves")
         assert low.asleep
@@ -106,6 +118,38 @@ async def test_a_pod_without_a_node_stops_a_sleeper_of_lower_priority_and_has_it
         ledger = world.ledger("n1")
         assert [(c.pod_uid, c.memory_mib) for c in ledger.gpus[0].claims] == [(big.uid, BIG_MIB)]
         assert Reason.GAVE_WAY.value in await events(kube, "low")
+
+
+async def test_room_where_the_scheduler_puts_the_pod_never_is_given_back_and_made_elsewhere(
+    kube: Kube, site: Any, operators: Any, bodies: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(refused, "REFUSED_AFTER_S", 0.5)
+    for name in ("n1", "n2"):
+        await site.node(name)
+    await site.router("n1")
+    async with operators.running(orphan_s=60.0) as world:
+        for name, other in (("n1", "n2"), ("n2", "n1")):
+            site.closed = {other}
+            await kube.create(names.INFERENCE_POOL, bodies.pool(f"low-{name}", priority="Low"))
+            await engine(site, f"low-{name}", asleep=True)
+        short = f"0/2 nodes: 2 {TEXTS[NodeReason.INSUFFICIENT_MEMORY]}."
+        site.places, site.refusal, site.closed = False, short, {"n1", "n2"}
+        body = bodies.pool("big", replicas={"min": 1, "max": 1})
+        body["spec"]["variants"][0]["memoryMiB"]["awake"] = BIG_MIB
+        await kube.create(names.INFERENCE_POOL, body)
+
+        def kept_on() -> Any:
+            pods = [p for p in world.pods.store.values() if p.pool == "default/big"]
+            nodes = [n for n in ("n1", "n2") if pods and world.ledger(n).holder(pods[0].uid)]
+            return (pods[0].uid, nodes[0]) if nodes else None
+
+        uid, first = await site.until(kept_on, "room is reserved")
+        site.refusal = f"0/2 nodes: 1 Insufficient cpu, 1 {RESERVED_ELSEWHERE}."
+        await site.until(lambda: kept_on() is None, "it is given back")
+        assert refused.shunned(world, uid) == {first}
+        site.refusal, site.closed = short, {first}
+        big = await engine(site, "big", asleep=False)
+        assert big.node == {"n1": "n2", "n2": "n1"}[first]
 
 
 async def test_a_node_that_drains_takes_no_wake_and_its_sleeper_moves(

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import json
 import os
 import signal
 import subprocess
 import sys
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncIterator, Callable
 from contextlib import AsyncExitStack
 from pathlib import Path
 from typing import Any
@@ -19,13 +20,11 @@ import yaml
 from aiohttp import web
 
 from ingle_kit import names
-from ingle_kit.kube import Kube, KubeError
+from ingle_kit.kube import Conflict, Kube
 from ingle_lab.controlplane.plane import ControlPlane
-from ingle_lab.controlplane.testing import running_control_plane
 
 from .conftest import CHAT, ENVOY, Engine, next_address, start_envoy
 
-ROOT = Path(__file__).parents[2]
 COMMAND = [sys.executable, "-m", "ingle_router.main"]
 GROUP = "system:serviceaccounts:chat"
 
@@ -65,30 +64,16 @@ def test_a_wrong_setting_is_named(environment: dict[str, str], said: str) -> Non
 
 
 @pytest.fixture(scope="module")
-def plane() -> Iterator[ControlPlane]:
-    with running_control_plane() as started:
-        asyncio.run(_install(started))
-        yield started
+def plane(bare_plane: ControlPlane, handover: Callable[[ControlPlane], ControlPlane]) -> ControlPlane:
+    asyncio.run(_install(handover(bare_plane)))
+    return bare_plane
 
 
 async def _install(plane: ControlPlane) -> None:
     async with Kube.connect(user_agent="tests", kubeconfig=str(plane.kubeconfig)) as kube:
-        for path in sorted((ROOT / "crds").glob("*.yaml")):
-            await kube.create(names.CRD, yaml.safe_load(path.read_text()))
-        await kube.create(names.NAMESPACE, {"metadata": {"name": "chat"}})
+        with contextlib.suppress(Conflict):  # made for other tests before
+            await kube.create(names.NAMESPACE, {"metadata": {"name": "chat"}})
         await kube.create(names.SERVICE_ACCOUNT, {"metadata": {"name": "alice", "namespace": "chat"}})
-        async with asyncio.timeout(20):
-            while not await _served(kube):  # noqa: ASYNC110 - the API server has no event for this
-                await asyncio.sleep(0.05)
-
-
-async def _served(kube: Kube) -> bool:
-    try:
-        await kube.list(names.INFERENCE_POOL)
-        await kube.list(names.ROUTING_POLICY)
-    except KubeError:
-        return False
-    return True
 
 
 @pytest.fixture

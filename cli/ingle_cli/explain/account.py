@@ -13,7 +13,7 @@ from ingle_cli.status.lines import wire_name
 from ingle_cli.status.summary import node_line
 from ingle_core.facts import Columns, GpuFacts, GpuNode
 from ingle_core.ledger import Gpu, Holder
-from ingle_core.placement import NAMES, Ask, AskMemory, rank
+from ingle_core.placement import NAMES, NOTHING_ELSE, Ask, AskMemory, Context, rank
 from ingle_core.placement.whatif import spare_w
 
 ANYTHING = Ask(memory_mib=AskMemory(awake=1))
@@ -93,9 +93,17 @@ class NodeAccount(msgspec.Struct, frozen=True, rename=wire_name):
 
 
 def account_of(
-    obj: Object, kube_node: Object | None, pods: PodNames, ask: Ask | None, now_s: float
+    obj: Object,
+    kube_node: Object | None,
+    pods: PodNames,
+    ask: Ask | None,
+    now_s: float,
+    context: Context = NOTHING_ELSE,
 ) -> NodeAccount:
-    """From a GPUNode, its Node (None: unknown) and namespace/name of pods by UID. `ask` None: anything at all."""
+    """From a GPUNode, its Node (None: unknown) and namespace/name of pods by UID. `ask` None: anything at all.
+
+    `context`: what the pools say.
+    """
     node, line = gpu_node(obj), node_line(obj, now_s)
     known = None if kube_node is None else {node.metadata.name: kube_node}
     facts = facts_of(node, known)
@@ -116,14 +124,13 @@ def account_of(
         gpus=tuple(_gpu(gpu, told.get(gpu.uuid), room[gpu.uuid]) for gpu in node.spec.gpus),
         zones=tuple(ZoneAccount(z.zone, z.allocatable_mib, z.claimed_mib) for z in node.spec.zones),
         holders=tuple(_holder(node, holder, pods) for holder in node.spec.pods),
-        takes=_taking(node, known, ask or ANYTHING, now_s),
+        takes=_taking(node, known, ask or ANYTHING, now_s, context),
     )
 
 
 def _gpu(gpu: Gpu, told: Mapping[str, Any] | None, facts: GpuFacts) -> GpuAccount:
     seen = told or {}
     memory = seen.get("memoryMiB") or {}
-    health = "NotReported" if told is None else "MIG" if seen.get("mig") else seen.get("health", "Healthy")
     return GpuAccount(
         index=seen.get("index"),
         uuid=gpu.uuid,
@@ -138,7 +145,19 @@ def _gpu(gpu: Gpu, told: Mapping[str, Any] | None, facts: GpuFacts) -> GpuAccoun
         floor_w=gpu.floor_watts,
         claimed_w=gpu.claimed_watts,
         limit_w=(seen.get("watts") or {}).get("enforced"),
-        health=health,
+        health=_health(told, gpu.allocatable_mib),
+    )
+
+
+def _health(told: Mapping[str, Any] | None, allocatable_mib: int) -> str:
+    """In one word why it takes nothing, or Healthy. HeldByOther, HeldByNobody, HeldByUnknown: it is not ours."""
+    if told is None:
+        return "NotReported"
+    if told.get("mig"):
+        return "MIG"
+    health, held_by = str(told.get("health", "Healthy")), told.get("heldBy", "Holder")
+    return (
+        f"HeldBy{held_by}" if health == "Healthy" and held_by != "Holder" and not allocatable_mib else health
     )
 
 
@@ -158,10 +177,12 @@ def _holder(node: GpuNode, holder: Holder, pods: PodNames) -> HolderAccount:
     )
 
 
-def _taking(node: GpuNode, nodes: Mapping[str, Object] | None, ask: Ask, now_s: float) -> Taking:
+def _taking(
+    node: GpuNode, nodes: Mapping[str, Object] | None, ask: Ask, now_s: float, context: Context
+) -> Taking:
     name, columns = node.metadata.name, Columns(nodes=1)
     columns.update(name, facts_of(node, nodes))
-    ranking = rank(ask, columns, [name], now_s=now_s)
+    ranking = rank(ask, columns, [name], now_s=now_s, context=context)
     reason = NAMES[ranking.reason(name)]
     text = why(ask, reason, room_of(columns.facts[name], now_s))
     return Taking(ask.gpus, ask.memory_mib.awake, reason, text, ranking.gpus)

@@ -17,7 +17,8 @@ from ingle_cli.text import Shown, age, ago, paragraph, per, plural, short_gpu, t
 from ingle_cli.text import title as bold
 from ingle_core.placement import Ask
 from ingle_kit.kube import KubeError, NotFound
-from ingle_kit.names import GPU_NODE, LABEL_POOL, NODE, POD
+from ingle_kit.names import GPU_NODE, INFERENCE_POOL, LABEL_POOL, NODE, POD
+from ingle_kit.poolfacts import known_pools
 
 
 async def explain_node(
@@ -26,12 +27,14 @@ async def explain_node(
     """What to print; the Failure says which right was missing for a part of it. `ask` None: anything at all."""
     node = await read_one(kube, GPU_NODE, name)
     errors: list[KubeError] = []
-    pods, kube_node, events = await asyncio.gather(
+    pods, kube_node, events, pools = await asyncio.gather(
         if_allowed(_pods_on(kube, name), errors),
         if_allowed(_kube_node(kube, name), errors),
         if_allowed(events_of(kube, node, GPU_NODE), errors),
+        if_allowed(kube.list(INFERENCE_POOL), errors),
     )
-    account = account_of(node, kube_node, pods or {}, ask, now_s)
+    context = known_pools(pools[0] if pools else ()).context(now_s)
+    account = account_of(node, kube_node, pods or {}, ask, now_s, context)
     missing = failure(errors, kube.server) if errors else None
     if as_json:
         return msgspec.json.format(msgspec.json.encode(account), indent=2).decode(), missing

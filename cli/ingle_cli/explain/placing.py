@@ -14,7 +14,18 @@ from ingle_cli.objects import Object
 from ingle_cli.text import ago
 from ingle_core.facts import Columns, GpuNode, GpuNodeFacts, node_facts
 from ingle_core.ledger import TRANSITIONS
-from ingle_core.placement import NAMES, SILENT_AFTER_S, TEXTS, Ask, Ranking, Reason, ask_from_annotation, rank
+from ingle_core.placement import (
+    NAMES,
+    NOTHING_ELSE,
+    SILENT_AFTER_S,
+    TEXTS,
+    Ask,
+    Context,
+    Ranking,
+    Reason,
+    ask_from_annotation,
+    rank,
+)
 from ingle_core.placement.whatif import spare_w
 from ingle_kit.drains import drains
 from ingle_kit.names import ANNOTATION_PLACEMENT
@@ -71,17 +82,24 @@ def ask_of(pod: Object) -> Ask | None:
 
 
 def of_objects(
-    ask: Ask, pod: Object, gpu_nodes: Sequence[GpuNode], nodes: Mapping[str, Object] | None, *, now_s: float
+    ask: Ask,
+    pod: Object,
+    gpu_nodes: Sequence[GpuNode],
+    nodes: Mapping[str, Object] | None,
+    *,
+    now_s: float,
+    context: Context = NOTHING_ELSE,
 ) -> Placing:
     """Ranks all nodes as if the pod were placed now and held nothing. `now_s`: Unix seconds.
 
     `nodes`: Kubernetes Nodes by name; None where they cannot be read, then all count as ready and selected.
+    `context`: what the pools say.
     """
     uid, columns = pod["metadata"]["uid"], Columns()
     for node in gpu_nodes:
         columns.update(node.metadata.name, facts_of(node, nodes, uid))
     selected = _selected(pod, columns, nodes)
-    ranking = rank(ask, columns, selected, now_s=now_s)
+    ranking = rank(ask, columns, selected, now_s=now_s, context=context)
     verdicts = [
         _verdict(ask, name, ranking, columns, name in selected, now_s) for name in sorted(columns.facts)
     ]

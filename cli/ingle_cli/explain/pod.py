@@ -13,8 +13,10 @@ from ingle_cli.failures import Failure, failure
 from ingle_cli.objects import Object, gpu_node
 from ingle_cli.text import Shown
 from ingle_core.facts import GpuNode
+from ingle_core.placement import Context
 from ingle_kit.kube import KubeError, NotFound
 from ingle_kit.names import GPU_NODE, INFERENCE_POOL, LABEL_POOL, NODE, POD, SCHEDULER_NAME
+from ingle_kit.poolfacts import known_pools
 
 ENDED = ("Succeeded", "Failed")
 
@@ -25,8 +27,9 @@ async def explain_pod(kube: CallersKube, name: str, now_s: float) -> tuple[Shown
     if pod["spec"].get("schedulerName") != SCHEDULER_NAME:
         return pod_text(Story(pod, foreign=True), now_s), None
     errors: list[KubeError] = []
-    engine, events, gpu_nodes, nodes, told = await asyncio.gather(
+    engine, pools, events, gpu_nodes, nodes, told = await asyncio.gather(
         if_allowed(_engine(kube, pod), errors),
+        if_allowed(kube.list(INFERENCE_POOL), errors),
         if_allowed(events_of(kube, pod, POD), errors),
         if_allowed(kube.list(GPU_NODE), errors),
         if_allowed(kube.list(NODE), errors),
@@ -34,7 +37,9 @@ async def explain_pod(kube: CallersKube, name: str, now_s: float) -> tuple[Shown
     )
     known = None if gpu_nodes is None else [gpu_node(obj) for obj in gpu_nodes[0]]
     by_name = None if nodes is None else {obj["metadata"]["name"]: obj for obj in nodes[0]}
-    story = _placed(Story(pod, engine=engine, events=events, told=told), known, by_name, now_s)
+    context = known_pools(pools[0] if pools else ()).context(now_s)
+    story = Story(pod, engine=engine, events=events, told=told)
+    story = _placed(story, known, by_name, context, now_s)
     return pod_text(story, now_s), failure(errors, kube.server) if errors else None
 
 
@@ -52,7 +57,11 @@ async def _engine(kube: CallersKube, pod: Object) -> Object | None:
 
 
 def _placed(
-    story: Story, gpu_nodes: list[GpuNode] | None, nodes: dict[str, Object] | None, now_s: float
+    story: Story,
+    gpu_nodes: list[GpuNode] | None,
+    nodes: dict[str, Object] | None,
+    context: Context,
+    now_s: float,
 ) -> Story:
     """The story with the pod's claim and where it would go now.
 
@@ -75,4 +84,4 @@ def _placed(
             story = story.having(told=None)  # another version answers in another shape: the objects will do
     if gpu_nodes is None:
         return story
-    return story.having(placing=of_objects(ask, pod, gpu_nodes, nodes, now_s=now_s))
+    return story.having(placing=of_objects(ask, pod, gpu_nodes, nodes, now_s=now_s, context=context))

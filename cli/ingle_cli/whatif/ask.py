@@ -20,12 +20,13 @@ from ingle_cli.whatif.dryrun import Tried, dry_run
 from ingle_cli.whatif.giving import Needs, room_for
 from ingle_cli.whatif.text import Prospect, prospect_json, prospect_text
 from ingle_core.facts import Columns, GpuNode
-from ingle_core.placement import Ask, Assumed, Ranking, rank
+from ingle_core.placement import NOTHING_ELSE, Ask, Assumed, Context, Ranking, rank
 from ingle_core.placement.room import Room
 from ingle_kit.kube import KubeError
 from ingle_kit.names import GPU_NODE, INFERENCE_POOL, LABEL_POOL, NODE, POD
 from ingle_kit.objects import GPUNodeStatus, InferencePoolSpec, dump
 from ingle_kit.objects.asks import NodeGpus, fitting_variant, placement_ask
+from ingle_kit.poolfacts import known_pools, pool_facts
 from ingle_kit.whatif import REPLICAS_MAX, Answer, Question, Taint, Tolerates, answer
 
 
@@ -54,6 +55,12 @@ class Cluster:
     def labels(self, name: str) -> dict[str, str]:
         found = (self.nodes or {}).get(name, {}).get("metadata", {}).get("labels")
         return dict(found or {})
+
+    def context(self, question: Question, now_s: float) -> Context:
+        """What the scheduler ranks by once the pool is made; nothing where pools may not be read."""
+        if self.pools is None or question.pool is None:
+            return NOTHING_ELSE
+        return known_pools(self.pools).context_if(question.ask.pool, question.pool, now_s)
 
     def offered(self, question: Question) -> list[str]:
         names = [obj["metadata"]["name"] for obj in self.gpu_nodes]
@@ -108,6 +115,7 @@ async def _prospect(
         node_selector=dict(spec.placement.node_selector),
         tolerations=tuple(msgspec.convert(dump(one), Tolerates) for one in spec.template.tolerations),
         id=uuid.uuid4().hex,
+        pool=pool_facts({"spec": dump(spec)}),
     )
     told = await ask_whatif(kube, question)
     found = told or _own_answer(question, cluster, now_s)
@@ -127,13 +135,14 @@ def started(spec: InferencePoolSpec) -> int:
 
 
 def _own_answer(question: Question, cluster: Cluster, now_s: float) -> Answer:
+    context = cluster.context(question, now_s)
     columns = Columns()
     for node in cluster.parsed():
         columns.update(node.metadata.name, facts_of(node, cluster.nodes))
     names = cluster.offered(question)
 
     def rank_beside(assumed: Sequence[Assumed]) -> Ranking:
-        return rank(question.ask, columns, names, assumed, now_s=now_s)
+        return rank(question.ask, columns, names, assumed, now_s=now_s, context=context)
 
     found, _ = answer(question, columns.facts, names, rank_beside)
     return found
@@ -158,7 +167,9 @@ def _room(question: Question, found: Answer, cluster: Cluster, now_s: float) -> 
     ]
     names = cluster.offered(question)
     needs = _needs(cluster.pods)
-    return room_for(ask, cluster.parsed(), cluster.nodes, cluster.pools, needs, names, earlier, now_s=now_s)
+    context = cluster.context(question, now_s)
+    seen = (cluster.parsed(), cluster.nodes, cluster.pools)
+    return room_for(ask, *seen, needs, names, earlier, now_s=now_s, context=context)
 
 
 def _needs(pods: Sequence[Object]) -> Needs:

@@ -13,7 +13,8 @@ from ingle_cli.explain.placing import facts_of
 from ingle_cli.objects import Object
 from ingle_core.facts import Columns, GpuNode
 from ingle_core.ledger import Holder
-from ingle_core.placement import Ask, Assumed
+from ingle_core.placement import NOTHING_ELSE, Ask, Assumed, Context
+from ingle_core.placement.chance import chance_of_use
 from ingle_core.placement.room import Room, make_room
 from ingle_core.placement.tenants import Spare, Tenant
 
@@ -30,6 +31,7 @@ def room_for(
     assumed: Sequence[Assumed],
     *,
     now_s: float,
+    context: Context = NOTHING_ELSE,
 ) -> Room:
     """Room on one of `names`, `assumed` being on their way there. `now_s`: Unix seconds."""
     columns = Columns()
@@ -37,15 +39,17 @@ def room_for(
         columns.update(node.metadata.name, facts_of(node, nodes))
     by_name = {f"{p['metadata'].get('namespace', '')}/{p['metadata']['name']}": p for p in pools}
     tenants = [
-        _tenant(node, holder, by_name.get(holder.pool), needs.get(holder.uid))
+        _tenant(node, holder, by_name.get(holder.pool), needs.get(holder.uid), now_s)
         for node in gpu_nodes
         for holder in node.spec.pods
     ]
     kept = {name: _spare(name, pool, tenants) for name, pool in by_name.items()}
-    return make_room(ask, columns, tenants, kept, now_s=now_s, node_names=names, assumed=assumed)
+    return make_room(
+        ask, columns, tenants, kept, now_s=now_s, node_names=names, assumed=assumed, context=context
+    )
 
 
-def _tenant(node: GpuNode, holder: Holder, pool: Object | None, need: Ask | None) -> Tenant:
+def _tenant(node: GpuNode, holder: Holder, pool: Object | None, need: Ask | None, now_s: float) -> Tenant:
     """`need` None: nobody knows what it keeps asleep, so that its sleep is no help. A pool that is gone has no say."""
     claims = [(gpu.uuid, c) for gpu in node.spec.gpus for c in gpu.claims if c.pod_uid == holder.uid]
     hosted = [(z.zone, c.memory_mib) for z in node.spec.zones for c in z.claims if c.pod_uid == holder.uid]
@@ -64,8 +68,14 @@ def _tenant(node: GpuNode, holder: Holder, pool: Object | None, need: Ask | None
         host_zone=hosted[0][0] if hosted else None,
         priority=spec.get("priority", "Normal"),
         busy=pool is not None and _loaded(pool),
+        chance=chance_of_use(_percent(pool), now_s=now_s, idle_s=0.0),
         can_sleep=need is not None and (spec.get("engine") or {}).get("kind") != "Custom",
     )
+
+
+def _percent(pool: Object | None) -> Sequence[int]:
+    """When it is wanted; empty where that is not known, and then, since nobody tells when it was used, as if just now."""
+    return ((pool or {}).get("status") or {}).get("demandPercentByHour") or ()
 
 
 def _loaded(pool: Object) -> bool:

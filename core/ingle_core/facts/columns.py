@@ -38,8 +38,10 @@ _NODE_COLUMNS: Final[Table] = {
     "live": (np.bool_, 0),
     "ready": (np.bool_, 0),
     "cordoned": (np.bool_, 0),
+    "whole": (np.bool_, 0),
     "reporting": (np.bool_, 0),
     "heard_at_s": (np.float64, 0),
+    "fetches": (np.int32, 0),
     "spare_w": (np.int32, 0),  # allotted − charged
     "idle_mib": (np.int32, 0),  # Σ headroom of healthy GPUs
     "version": (np.int64, 0),  # another one after each update
@@ -87,7 +89,15 @@ class Columns:
         charged_w = sum(max(gpu.floor_w, gpu.claimed_w) for gpu in facts.gpus if not gpu.parent)
         spare_w = NO_LIMIT_W if facts.allotted_w is None else facts.allotted_w - charged_w
         idle_mib = sum(max(0, gpu.headroom_mib) for gpu in facts.gpus if gpu.healthy)
-        told = (True, facts.ready, facts.cordoned, facts.reporting, facts.heard_at_s)
+        told = (
+            True,
+            facts.ready,
+            facts.cordoned,
+            facts.whole,
+            facts.reporting,
+            facts.heard_at_s,
+            facts.fetches,
+        )
         self.weights.put(row, facts.weights)
         self.compiled.put(row, facts.compiled)
         node = (*told, spare_w, idle_mib, self._next_version(), self._sets_at(groups))

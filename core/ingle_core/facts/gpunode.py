@@ -143,7 +143,9 @@ class ZoneFacts:
 class GpuNodeFacts:
     """One node. `allotted_w` None: watts are not limited. `heard_at_s`: when its agent was last heard.
 
-    `weights`: models whose weights are on its disk; `compiled`: keys of compile caches there.
+    `whole` False: an engine runs here that the ledger does not know, so nobody knows what it will take.
+    `weights`: models whose weights are on its disk; `compiled`: keys of compile caches there. `fetches`: engines that
+    start there now, and so load weights.
     """
 
     gpus: tuple[GpuFacts, ...]
@@ -153,12 +155,14 @@ class GpuNodeFacts:
     reporting: bool = True
     ready: bool = True
     cordoned: bool = False
+    whole: bool = True
     weights: frozenset[str] = frozenset()
     compiled: frozenset[str] = frozenset()
+    fetches: int = 0
 
 
 def node_facts(
-    node: GpuNode, *, heard_at_s: float, ready: bool = True, cordoned: bool = False
+    node: GpuNode, *, heard_at_s: float, ready: bool = True, cordoned: bool = False, whole: bool = True
 ) -> GpuNodeFacts:
     """Joins ledger and measurement of one node. A GPU that is not reported counts as unhealthy, one with MIG too:
     only its instances are used. A MIG instance whose parent has no entry in the ledger counts as unhealthy."""
@@ -175,8 +179,10 @@ def node_facts(
         reporting=node.status.reporting,
         ready=ready,
         cordoned=cordoned,
+        whole=whole,
         weights=frozenset(one.model for one in node.status.warm if one.kind == WEIGHTS),
         compiled=frozenset(one.key for one in node.status.warm if one.kind == COMPILE_CACHE),
+        fetches=sum(pod.state == "Starting" for pod in node.spec.pods),
     )
 
 

@@ -106,8 +106,15 @@ def move(
     )
 
 
-def release(ledger: Ledger, pod_uid: str) -> list[Op]:
-    """Takes away all that a pod holds here."""
+def release(ledger: Ledger, pod_uid: str, judged_at: str | None = None) -> list[Op]:
+    """Takes away all that a pod holds here.
+
+    `judged_at`: the time that its claim bore when somebody found it to be an orphan; one that bears another time by
+    now was renewed or moved meanwhile, and stays.
+    """
+    holder = ledger.holder(pod_uid)
+    if judged_at is not None and (holder is None or holder.at != judged_at):
+        return []
     gpus = tuple(
         msgspec.structs.replace(g, claims=tuple(c for c in g.claims if c.pod_uid != pod_uid))
         for g in ledger.gpus

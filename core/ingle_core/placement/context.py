@@ -22,5 +22,11 @@ class Context:
     cpu: Cpu | None = None
     conflicts: Conflicts | None = None
 
+    def apart(self) -> Context:
+        """The same mix and profiles for other columns, whose rows have nothing to do with these."""
+        fragmentation = None if self.fragmentation is None else Fragmentation(self.fragmentation.mix)
+        conflicts = None if self.conflicts is None else self.conflicts.apart()
+        return Context(fragmentation=fragmentation, conflicts=conflicts)
+
 
 NOTHING_ELSE = Context()

@@ -33,6 +33,12 @@ def fresh(view: View, _: Array) -> Array:
     return view.fresh
 
 
+def whole(view: View, _: Array) -> Array:
+    """Every engine on the node has its claim; one without (the ledger was restored from a backup, or lost) may take
+    room that looks free. Inputs: pods bound to the node, the ledger's pods."""
+    return view.node["whole"]
+
+
 def product(view: View, passed: Array) -> Array:
     """The GPU's product is one of the ask's; an empty list allows all. Several GPUs are never MIG instances, since
     a process can use only one of those. Inputs: status product, ledger parent."""
@@ -75,7 +81,7 @@ def watts(view: View, passed: Array) -> Array:
 
 
 def quiet(view: View, _: Array) -> Array:
-    """One transition a GPU at a time: nobody on it is starting, sleeping, waking or stopping."""
+    """The GPU's transition slot is free: nobody on it is starting, sleeping, waking or stopping. Inputs: ledger pods."""
     return np.logical_not(view.gpu["busy"])
 
 
@@ -121,6 +127,7 @@ NODE_FILTERS: Final[tuple[tuple[Reason, Filter], ...]] = (
     (Reason.NODE_NOT_READY, ready),
     (Reason.CORDONED, uncordoned),
     (Reason.AGENT_SILENT, fresh),
+    (Reason.LEDGER_BEHIND, whole),
 )
 GPU_FILTERS: Final[tuple[tuple[Reason, Filter], ...]] = (
     (Reason.WRONG_PRODUCT, product),

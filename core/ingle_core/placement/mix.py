@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any, Final
 
@@ -55,14 +55,18 @@ def mix_of(asks: Iterable[AskClass], popular: float = POPULAR) -> Mix | None:
 
     Equally frequent ones: the one seen first goes first. At most `CLASSES_MOST`. No asks: None.
     """
-    counts = Counter(asks)
-    wanted, had = popular * counts.total(), 0
+    return mix_of_weights(Counter(asks), popular)
+
+
+def mix_of_weights(weights: Mapping[AskClass, int], popular: float = POPULAR) -> Mix | None:
+    """The same for classes with the weight of each, which is positive."""
+    wanted, had = popular * sum(weights.values()), 0
     taken: list[tuple[AskClass, int]] = []
-    for one, count in counts.most_common(CLASSES_MOST):
+    for one, weight in sorted(weights.items(), key=lambda item: -item[1])[:CLASSES_MOST]:
         if had >= wanted:
             break
-        taken.append((one, count))
-        had += count
+        taken.append((one, weight))
+        had += weight
     if not taken:
         return None
-    return Mix(tuple(one for one, _ in taken), tuple(count / had for _, count in taken))
+    return Mix(tuple(one for one, _ in taken), tuple(weight / had for _, weight in taken))

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field
+from itertools import repeat
 from typing import Final, NamedTuple
 
 import numpy as np
@@ -93,8 +94,8 @@ def rank(
 
 
 def _offer(columns: Columns, node_names: Sequence[str] | None) -> _Offer:
-    row_of, names = columns.row.get, list(columns.row) if node_names is None else node_names
-    rows = np.fromiter((row_of(name, -1) for name in names), dtype=np.intp, count=len(names))
+    names = list(columns.row) if node_names is None else node_names
+    rows = np.fromiter(map(columns.row.get, names, repeat(-1)), dtype=np.intp, count=len(names))
     mask = np.zeros(columns.rows + 1, dtype=np.bool_)
     mask[rows] = True
     return _Offer(names, rows, mask[:-1])

@@ -14,15 +14,16 @@ class Reason(IntEnum):
     NODE_NOT_READY = 2
     CORDONED = 3
     AGENT_SILENT = 4
-    WRONG_PRODUCT = 5
-    GPU_UNHEALTHY = 6
-    INSUFFICIENT_MEMORY = 7
-    INSUFFICIENT_WATTS = 8
-    TRANSITION_BUSY = 9
-    INSUFFICIENT_HOST_MEMORY = 10
-    NUMA_SPLIT = 11
-    NVLINK_SPLIT = 12
-    OUTRANKED = 13
+    LEDGER_BEHIND = 5
+    WRONG_PRODUCT = 6
+    GPU_UNHEALTHY = 7
+    INSUFFICIENT_MEMORY = 8
+    INSUFFICIENT_WATTS = 9
+    TRANSITION_BUSY = 10
+    INSUFFICIENT_HOST_MEMORY = 11
+    NUMA_SPLIT = 12
+    NVLINK_SPLIT = 13
+    OUTRANKED = 14
 
 
 TEXTS: Final[dict[Reason, str]] = {
@@ -31,6 +32,7 @@ TEXTS: Final[dict[Reason, str]] = {
     Reason.NODE_NOT_READY: "node is not ready",
     Reason.CORDONED: "node is cordoned",
     Reason.AGENT_SILENT: "node's Ingle agent is silent",
+    Reason.LEDGER_BEHIND: "node's ledger lacks an engine that runs there",
     Reason.WRONG_PRODUCT: "too few GPUs of a wanted product",
     Reason.GPU_UNHEALTHY: "too few healthy GPUs",
     Reason.INSUFFICIENT_MEMORY: "too little free GPU memory",
@@ -42,3 +44,4 @@ TEXTS: Final[dict[Reason, str]] = {
     Reason.OUTRANKED: "another node was chosen",
 }
 NAMES: Final[dict[Reason, str]] = {reason: reason.name.title().replace("_", "") for reason in Reason}
+RESERVED_ELSEWHERE: Final = "pod has its GPUs reserved on another node"  # of nodes that are not the pod's own

@@ -1,7 +1,7 @@
 """Making room: which engines go to sleep, and which stop, so that one more fits on a node.
 
 Victims are idle ones first, asleep before stopped, then busy ones of a lower priority; within that the least cost:
-seconds to sleep, and to wake or load again times the chance that it is wanted. Nothing is done here: the answer is
+seconds to sleep, and to wake or load again times the chance that it is wanted (`chance.py`). Nothing is done here: the answer is
 worked out anew each time, and what is under way already counts as done.
 """
 
@@ -180,11 +180,12 @@ def _pod_fit(
     ask: Ask, name: str, now_s: float, silent_after_s: float, context: Context
 ) -> Callable[[GpuNodeFacts], Place | None]:
     """The filters and the choice of `rank` on that node alone: what fits here fits later."""
+    alone = context.apart()
 
     def fit(facts: GpuNodeFacts) -> Place | None:
         columns = Columns(nodes=1, gpus=max(1, len(facts.gpus)), zones=max(1, len(facts.zones)))
         columns.update(name, facts)
-        found = rank(ask, columns, [name], now_s=now_s, silent_after_s=silent_after_s, context=context)
+        found = rank(ask, columns, [name], now_s=now_s, silent_after_s=silent_after_s, context=alone)
         return None if found.node is None else Place(found.gpus, found.host_zone)
 
     return fit

@@ -62,12 +62,22 @@ def room_to_wake(view: View) -> Array:
 def warm(view: View, _: Array) -> Array:
     """1 where the model's weights are on the node's disk, ½ where only its compile cache is, else 0.
 
-    Inputs: status warm. Fetches under way on the node's NIC are not counted: no fact says so.
+    Inputs: status warm.
     """
     columns, ask = view.columns, view.ask
     weights = columns.weights.mask(ask.model, columns.rows)
     compiled = columns.compiled.mask(ask.compile_key, columns.rows)
     return np.where(weights, np.float32(1.0), np.float32(0.5) * compiled)
+
+
+def free_nic(view: View, _: Array) -> Array:
+    """1 where the model's weights are on the node's disk, else 1 ÷ (1 + fetches): its share of the node's NIC.
+
+    Fetches: engines that start there, taken to share the NIC fairly. Inputs: ledger pods, status warm.
+    """
+    local = view.columns.weights.mask(view.ask.model, view.columns.rows)
+    share: Array = np.float32(1.0) / (1 + view.node["fetches"]).astype(np.float32)
+    return np.where(local, np.float32(1.0), share)
 
 
 def same_links(view: View, passed: Array) -> Array:
@@ -117,6 +127,10 @@ def _if_model_told(view: View) -> float:
     return 1.5 if view.ask.model or view.ask.compile_key else 0.0
 
 
+def _if_weights_told(view: View) -> float:
+    return 0.5 if view.ask.model else 0.0
+
+
 def _if_links_matter(view: View) -> float:
     return 4.0 if view.ask.nvlink == "Preferred" and view.ask.gpus > 1 else 0.0
 
@@ -136,6 +150,7 @@ NODE_SCORERS: Final[tuple[tuple[str, NodeScorer, Weight], ...]] = (
     ("same-links", same_links, _if_links_matter),
     ("same-zone", same_zone, _if_zone_matters),
     ("warm", warm, _if_model_told),
+    ("free-nic", free_nic, _if_weights_told),
 )
 
 

@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Final, Literal, NamedTuple
 
-from ingle_core.facts import GpuFacts, GpuNodeFacts
+from ingle_core.facts import GpuFacts, GpuNodeFacts, Resident
 from ingle_core.ledger import State
 from ingle_core.placement.view import Assumed
 
@@ -23,7 +23,7 @@ class Tenant:
     """An engine that holds something on a node.
 
     `memory_mib` and `watts`: charged on each of its GPUs now; `asleep_mib`: charged on each while it sleeps.
-    `busy`: it has requests, or its pool has some that wait. `chance`: how likely it is wanted again soon, in [0, 1].
+    `busy`: it has requests, or its pool has some that wait. `chance`: how likely it is wanted again soon (`chance.py`).
     `sleep_s`, `wake_s`, `load_s`: how long it takes to sleep, to wake and to start anew.
     """
 
@@ -165,4 +165,16 @@ def _gpu_after(
         claimed_w=gpu.claimed_w
         - sum(count * (t.watts - t.left(to)[1]) for t, to, count in lit)
         + sum(len(sharing & set(a.gpus)) * a.watts for a in assumed),
+        residents=_staying(gpu.residents, [t for t, to in here if to == "Ended"]),
     )
+
+
+def _staying(residents: tuple[Resident, ...], ended: Sequence[Tenant]) -> tuple[Resident, ...]:
+    """Without one for each that has ended."""
+    left = list(residents)
+    for tenant in ended:
+        mine = (one for one in left if (one.pool, one.memory_mib) == (tenant.pool, tenant.memory_mib))
+        gone = next(mine, None)
+        if gone is not None:
+            left.remove(gone)
+    return tuple(left)

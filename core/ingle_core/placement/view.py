@@ -81,16 +81,17 @@ class View:
     def _copy(self) -> None:
         for name in ("headroom_mib", "claimed_w", "busy"):
             self.gpu[name] = self.gpu[name].copy()
-        for name in ("spare_w", "idle_mib"):
+        for name in ("spare_w", "idle_mib", "fetches"):
             self.node[name] = self.node[name].copy()
         self.zone_headroom_mib = self.zone_headroom_mib.copy()
 
     def _same_power(self, at: int, row: int) -> Array:
         """The GPU itself, or the MIG instances of its parent and that: one set of watts."""
         parent = self.gpu["parent_at"][at, row]
+        if parent < 0:
+            return np.array([at])
         places = np.arange(self.gpu["parent_at"].shape[0])
-        same = (self.gpu["parent_at"][:, row] == parent) | (places == parent)
-        found: Array = places[same] if parent >= 0 else places[at : at + 1]
+        found: Array = places[(self.gpu["parent_at"][:, row] == parent) | (places == parent)]
         return found
 
     def _subtract(self, one: Assumed) -> None:
@@ -98,6 +99,7 @@ class View:
         if row is None:
             return
         facts = self.columns.facts[one.node]
+        self.node["fetches"][row] += 1
         places = [i for i, gpu in enumerate(facts.gpus) if gpu.uuid in one.gpus]
         claimed, floor = self.gpu["claimed_w"], self.gpu["floor_w"]
         for i in places:

@@ -27,7 +27,7 @@ class Engine:
     """One replica. `since_s`: when it entered `state`. `busy_at_s`: when it last had a request.
 
     `answers` False: it has not passed its readiness probe for a while. `wakeable` False: its node takes no wakes now.
-    `leaving`: its node drains, so a sleeper moves to another.
+    `leaving`: its node drains, or its GPU is not ours any more, so a sleeper moves.
     """
 
     uid: str

@@ -43,7 +43,7 @@ def plan(wish: PoolWish, engines: Sequence[Engine], demand: Demand, failures: Fa
     Up at once: sleepers are woken first (most recently used first), then new ones are started. Down slowly: an
     engine sleeps only when the most load of the last `idle_s` did not need it. Sleepers beyond the number to keep
     stop after the same time. One that does not answer is replaced and left to its liveness probe. A failed pool
-    starts again after `retry_delay_s`. Where a sleeper cannot be woken another is started; one whose node drains is
+    starts again after `retry_delay_s`. Where a sleeper cannot be woken another is started; one that has to move is
     replaced first and then stopped, one at a time.
     """
     goals: dict[str, tuple[State, str]] = {}
@@ -70,7 +70,7 @@ def plan(wish: PoolWish, engines: Sequence[Engine], demand: Demand, failures: Fa
     current = sum(wish.current(e) and e.answers for e in live)
     lack, reason = max(missing - len(woken) - pending, keep - current), "no engine to wake"
     if lack <= 0 and _move_off(wish, live, keep, goals):
-        lack, reason = 1, "a sleeper leaves a node that drains"
+        lack, reason = 1, "a sleeper has to move"
     wait_s = failures.at_s + retry_delay_s(failures.count) - now_s
     if lack > 0 and failures.count and wait_s > 0:
         return Plan(want, 0, "waits after a failure", wait_s, goals)
@@ -78,7 +78,7 @@ def plan(wish: PoolWish, engines: Sequence[Engine], demand: Demand, failures: Fa
 
 
 def _move_off(wish: PoolWish, live: Sequence[Engine], keep: int, goals: dict[str, tuple[State, str]]) -> bool:
-    """Stops sleepers of nodes that drain as far as others take their place; whether one has to be started for that."""
+    """Stops sleepers that have to move as far as others take their place; whether one has to be started for that."""
     moving = sorted(
         (e for e in live if e.leaving and e.state is State.ASLEEP and e.uid not in goals),
         key=lambda e: (e.busy_at_s, e.uid),
@@ -88,7 +88,7 @@ def _move_off(wish: PoolWish, live: Sequence[Engine], keep: int, goals: dict[str
     staying = [e for e in live if wish.current(e) and e.answers and e not in moving and e.uid not in goals]
     started = [e for e in staying if e.state not in (State.PENDING, State.STARTING)]
     for engine in moving[: max(0, len(started) + len(moving) - keep)]:
-        goals[engine.uid] = (State.ENDED, "its node drains")
+        goals[engine.uid] = (State.ENDED, "its node drains, or its GPU is not ours any more")
     return len(staying) < keep and len(started) == len(staying)
 
 

@@ -44,7 +44,8 @@ def placement_ask(pool: str, spec: InferencePoolSpec, variant: Variant) -> dict[
 
 
 def fits_empty(gpus: Iterable[GpuStatus], variant: Variant) -> bool:
-    """Whether one node's GPUs, were they empty, are enough: healthy, of a wanted product and size, not in MIG mode."""
+    """Whether one node's GPUs, were they empty, are enough: healthy, of a wanted product and size, not in MIG mode, and
+    not given to another pod by the kubelet."""
     return sum(_fits(gpu, variant) for gpu in gpus) >= variant.gpus
 
 
@@ -58,5 +59,5 @@ def fitting_variant(spec: InferencePoolSpec, nodes: Sequence[NodeGpus]) -> Varia
 def _fits(gpu: GpuStatus, variant: Variant) -> bool:
     room_mib = gpu.memory_mib.total - gpu.memory_mib.reserved
     product_fits = not variant.gpu_products or gpu.product in variant.gpu_products
-    usable = gpu.health == "Healthy" and not gpu.mig
+    usable = gpu.health == "Healthy" and not gpu.mig and gpu.held_by != "Other"
     return product_fits and usable and room_mib >= variant.memory_mib.awake

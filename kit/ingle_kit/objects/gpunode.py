@@ -29,6 +29,7 @@ MAX_WARM = 256
 MAX_WARM_NAME = 256
 
 LedgerState = Literal["Starting", "Awake", "Sleeping", "Asleep", "Waking", "Stopping"]
+HeldBy = Literal["Holder", "Other", "Nobody", "Unknown"]
 
 
 class GpuClaim(ApiModel):
@@ -221,6 +222,12 @@ class GpuStatus(ApiModel):
     )
     health: Literal["Healthy", "Lost", "Unreadable"] = Field(
         default="Healthy", description="Healthy; Lost (fell off the bus); Unreadable. Absent: Healthy."
+    )
+    held_by: HeldBy | None = Field(
+        default=None,
+        description="Who the kubelet gave it to: Holder (a holder pod of ours), Other (another pod), Nobody, or Unknown "
+        "(the kubelet does not answer). No new claims on Other and Unknown, nor on Nobody where the Node has the label "
+        "ingle.dev/managed. Absent: the agent is not told to ask (INGLE_POD_RESOURCES_SOCKET).",
     )
 
 

@@ -1,4 +1,4 @@
-"""Nodes that take no wakes, and pods that no node has room for."""
+"""Nodes and GPUs that take no wakes, and pods that no node has room for."""
 
 from __future__ import annotations
 
@@ -7,7 +7,10 @@ import time
 from ingle_core.placement import TEXTS
 from ingle_core.placement import Reason as NodeReason
 from ingle_kit.drains import LABEL_DRIVER_UPGRADE
+from ingle_kit.names import LABEL_MANAGED
 from ingle_kit.objects.reasons import Reason
+from ingle_operator.holders import not_ours
+from ingle_operator.parse import EnginePod
 from ingle_operator.subscriptions import SILENCE_S
 from ingle_operator.world import World
 
@@ -41,3 +44,21 @@ def takes_wakes(world: World, name: str, unheard_s: float = SILENCE_S) -> tuple[
     if not early and world.agents.fresh(name, unheard_s) is None:
         return Reason.AGENT_SILENT, "the agent of its node is silent"
     return None
+
+
+def leaves(world: World, pod: EnginePod) -> tuple[Reason, str] | None:
+    """Why a sleeper has to move: its node is cordoned or one of its GPUs is not ours any more. None: it may stay."""
+    node = world.nodes.store.get(("", pod.node))
+    gpu_node = world.gpu_nodes.store.get(("", pod.node))
+    if node is not None and node.cordoned:
+        return Reason.NODE_CORDONED, "its node is cordoned"
+    if node is None or gpu_node is None:
+        return None
+    why = not_ours(gpu_node.status.gpus, LABEL_MANAGED in node.labels)
+    gone = [f"{uuid}: {why[uuid]}" for uuid in pod.gpus if uuid in why]
+    return (Reason.GPU_NOT_HELD, "; ".join(gone)) if gone else None
+
+
+def blocks_wake(world: World, pod: EnginePod, unheard_s: float = SILENCE_S) -> tuple[Reason, str] | None:
+    """None where the pod may wake, else why not. `unheard_s`: how long its node's agent may be silent."""
+    return takes_wakes(world, pod.node, unheard_s) or leaves(world, pod)

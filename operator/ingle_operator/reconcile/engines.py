@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 import time
 
+from ingle_core.placement.requeue import look
 from ingle_core.warmpool.facts import State
 from ingle_core.warmpool.lifecycle import Act, EngineFacts, Limits, Step, step
 from ingle_kit.kube import Conflict, NotFound
@@ -15,11 +16,11 @@ from ingle_operator.parse import EnginePod, Pool
 from ingle_operator.reconcile.drained import lacks_room
 from ingle_operator.reconcile.facts import read_facts
 from ingle_operator.reconcile.moves import LOOK_AGAIN_S, clear_past_trouble, move_engine
+from ingle_operator.reconcile.refused import refused_on
 from ingle_operator.status import count_failure, reason_of, tell
 from ingle_operator.world import ALL, World
 
 STEPS_MAX = 8
-REQUEUE_EVERY_S = 1.0
 
 log = logging.getLogger(__name__)
 
@@ -42,7 +43,7 @@ async def reconcile_engine(world: World, name: str) -> float | None:
         taken = step(facts, goal, limits, now_s)
         if taken.act is Act.WAIT:
             if facts.state is State.PENDING:
-                if not facts.bound and lacks_room(pod.trouble):
+                if not facts.bound and (lacks_room(pod.trouble) or refused_on(world, pod)):
                     world.add("room", ALL)
                 return await _requeue_if_stuck(world, pod, facts)
             clear_past_trouble(world, pool, pod)
@@ -156,20 +157,20 @@ async def _delete(world: World, pool: Pool, pod: EnginePod, taken: Step) -> floa
 async def _requeue_if_stuck(world: World, pod: EnginePod, facts: EngineFacts) -> float | None:
     """Wakes a waiting pod of ours when a node's ledger changed, by changing an annotation of its own.
 
-    kube-scheduler never looks at a pod again because of a custom resource. At most once in `REQUEUE_EVERY_S`.
+    kube-scheduler never looks at a pod again because of a custom resource.
     """
     if facts.bound or not pod.trouble:
         return None
-    stamp = str(sum(node.raw["spec"].get("revision", 0) for node in world.gpu_nodes.store.values()))
-    told, at_s = world.notes.requeued.get(pod.uid, ("", float("-inf")))
-    wait_s = at_s + REQUEUE_EVERY_S - time.monotonic()
-    if told == stamp or wait_s > 0:
-        return None if told == stamp else wait_s
-    world.notes.requeued[pod.uid] = (stamp, time.monotonic())
+    change = str(sum(node.raw["spec"].get("revision", 0) for node in world.gpu_nodes.store.values()))
+    stamp, world.notes.requeued[pod.uid], again_s = look(
+        change, world.notes.requeued.get(pod.uid), time.monotonic()
+    )
+    if stamp is None:
+        return again_s
     namespace, name = pod.key
     patch = {"metadata": {"uid": pod.uid, "annotations": {ANNOTATION_REQUEUE: stamp}}}
     try:
         await world.kube.merge_patch(POD, name, patch, namespace, "status")
     except (NotFound, Conflict):
         log.info("pod %s/%s is gone", namespace, name)
-    return None
+    return again_s

@@ -5,10 +5,11 @@ from __future__ import annotations
 import logging
 from typing import Any
 
+from ingle_kit.holders import holder_name
 from ingle_kit.kube import Conflict, Forbidden, Invalid, NotFound
 from ingle_kit.names import LABEL_MANAGED, NODE, POD, SERVICE_ACCOUNT
 from ingle_kit.objects.reasons import Reason
-from ingle_operator.holders import Holder, HolderPlan, holder_name, holder_pod, plan_holders, wanted_gpus
+from ingle_operator.holders import Holder, HolderPlan, holder_pod, plan_holders, wanted_gpus
 from ingle_operator.parse import Custom, NodeRecord
 from ingle_operator.status import tell
 from ingle_operator.world import World

@@ -15,7 +15,7 @@ from ingle_kit.names import INFERENCE_POOL, POD
 from ingle_kit.objects import timestamp
 from ingle_kit.objects.reasons import Reason
 from ingle_operator.parse import EnginePod, Pool
-from ingle_operator.reconcile.drained import takes_wakes
+from ingle_operator.reconcile.drained import blocks_wake
 from ingle_operator.status import reason_of, tell
 from ingle_operator.world import ALL, World
 
@@ -23,7 +23,12 @@ LOOK_AGAIN_S = 0.5
 CONFLICTED_AGAIN_S = 0.05
 REFUSED_AGAIN_S = 2.0
 BLOCKED_REASONS = frozenset(
-    {Reason.NODE_CORDONED.value, Reason.NODE_NOT_READY.value, Reason.AGENT_SILENT.value}
+    {
+        Reason.NODE_CORDONED.value,
+        Reason.NODE_NOT_READY.value,
+        Reason.AGENT_SILENT.value,
+        Reason.GPU_NOT_HELD.value,
+    }
 )
 ROOM_REASONS = frozenset({Reason.INSUFFICIENT_MEMORY.value, Reason.INSUFFICIENT_WATTS.value})
 
@@ -36,7 +41,7 @@ async def move_engine(
     memory_mib = charge_mib(to, need.awake_mib, need.asleep_mib, facts.measured_mib)
     watts = 0 if to is State.ASLEEP else need.busy_w
 
-    blocked = takes_wakes(world, pod.node) if to is State.WAKING and facts.asleep is not False else None
+    blocked = blocks_wake(world, pod) if to is State.WAKING and facts.asleep is not False else None
     if blocked is not None:
         return await _blocked(world, pool, pod, *blocked)
 

@@ -7,9 +7,9 @@ from functools import partial
 
 from ingle_core.ledger import Ledger, release
 from ingle_kit.kube import Conflict, Object
-from ingle_kit.names import GPU_NODE, LABEL_POOL, NODE, POD, SCHEDULER_NAME
+from ingle_kit.names import GPU_NODE, LABEL_MANAGED, LABEL_POOL, NODE, POD, SCHEDULER_NAME
 from ingle_operator.parse import EnginePod, engine_pod_or_none, seconds_of
-from ingle_operator.reconcile.attached import tell_misplaced
+from ingle_operator.reconcile.attached import tell_misplaced, tell_not_held
 from ingle_operator.reconcile.nodepower import FIRST_REVISION, covered, enforced_watts
 from ingle_operator.reconcile.rebuild import rebuilt, taken_over
 from ingle_operator.world import World
@@ -28,15 +28,16 @@ async def reconcile_node(world: World, name: str) -> float | None:
             await _create(world, name, node.uid)
         return None
     ledger = world.ledger(name)
-    status = gpu_node.status
+    status, managed = gpu_node.status, LABEL_MANAGED in node.labels
     if ledger is not None and status.gpus:
         if not ledger.gpus or await _has_lost_claims(world, ledger, name):
             bound = await _bound_pods(world, name)
-            plan = partial(rebuilt, status=status, pods=bound, epoch=world.leader.epoch, now_s=time.time())
-            await world.write_ledger(name, plan)
-        elif taken_over(ledger, status):
-            await world.write_ledger(name, partial(taken_over, status=status))
+            facts = partial(rebuilt, status=status, managed=managed, pods=bound)
+            await world.write_ledger(name, partial(facts, epoch=world.leader.epoch, now_s=time.time()))
+        elif taken_over(ledger, status, managed):
+            await world.write_ledger(name, partial(taken_over, status=status, managed=managed))
     await tell_misplaced(world, gpu_node)
+    await tell_not_held(world, gpu_node, ledger, managed)
     return await _release_orphans(world, name)
 
 
@@ -94,7 +95,7 @@ async def _release_orphans(world: World, name: str) -> float | None:
         if orphan and not _holds_memory(world, name, holder.uid):
             live = await _live_pod(world, holder.uid, holder.pool.partition("/")[0])
             if live is None or _elsewhere(live, name, age_s, world.settings.orphan_s):
-                await world.write_ledger(name, partial(release, pod_uid=holder.uid))
+                await world.write_ledger(name, partial(release, pod_uid=holder.uid, judged_at=holder.at))
                 continue
         again_s = AGAIN_S
     return again_s

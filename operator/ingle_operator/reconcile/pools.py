@@ -13,7 +13,7 @@ from ingle_kit.objects import InferencePoolSpec, Variant
 from ingle_kit.objects.asks import fits_empty
 from ingle_kit.objects.reasons import Reason
 from ingle_operator.parse import EnginePod, Pool, seconds_of
-from ingle_operator.reconcile.drained import takes_wakes
+from ingle_operator.reconcile.drained import blocks_wake, leaves
 from ingle_operator.reconcile.poolstatus import View, pool_status
 from ingle_operator.render import engine_pod, revision_of
 from ingle_operator.status import count_failure, current, tell, write_status
@@ -132,7 +132,6 @@ def engine_of(world: World, pod: EnginePod) -> Engine:
     in_flight = sum(e.in_flight for d in world.demands() for e in d.endpoints if e.pod_uid == pod.uid)
     busy_at_s = max(world.notes.busy_at_s.get(pod.uid, 0.0), since_s)
     answers = state is not State.AWAKE or pod.ready or time.time() - pod.ready_changed_at_s < UNANSWERED_S
-    node = world.nodes.store.get(("", pod.node))
     return Engine(
         pod.uid,
         state,
@@ -142,8 +141,8 @@ def engine_of(world: World, pod: EnginePod) -> Engine:
         in_flight,
         busy_at_s,
         answers,
-        wakeable=not pod.node or takes_wakes(world, pod.node, UNHEARD_S) is None,
-        leaving=node is not None and node.cordoned,
+        wakeable=not pod.node or blocks_wake(world, pod, UNHEARD_S) is None,
+        leaving=leaves(world, pod) is not None,
     )
 
 

@@ -15,7 +15,7 @@ from functools import partial
 import msgspec
 
 from ingle_core.facts import Columns
-from ingle_core.placement import Ask, ask_from_annotation
+from ingle_core.placement import Ask, Context, ask_from_annotation
 from ingle_core.placement.room import Outcome, Room, Victim, Wake, make_room, make_room_for_wake
 from ingle_core.placement.tenants import PRIORITY_RANK, Spare, Tenant
 from ingle_core.warmpool.facts import State
@@ -27,6 +27,7 @@ from ingle_operator.giveway import GIVE_WAY_S, GivesWay, Reservation
 from ingle_operator.parse import EnginePod, Pool
 from ingle_operator.reconcile.drained import lacks_room, takes_wakes
 from ingle_operator.reconcile.moves import ROOM_REASONS
+from ingle_operator.reconcile.refused import give_back_refused, shunned
 from ingle_operator.roomfacts import loads_of, spare_of, tenants_of, wake_facts
 from ingle_operator.status import tell
 from ingle_operator.world import World
@@ -59,6 +60,7 @@ class _Facts:
     columns: Columns
     tenants: Sequence[Tenant]
     spare: dict[str, Spare]
+    context: Context
 
 
 async def reconcile_rooms(world: World, name: str) -> float | None:
@@ -70,10 +72,12 @@ async def reconcile_rooms(world: World, name: str) -> float | None:
     if due:
         loads = loads_of(world)
         tenants = tenants_of(world, loads, now_s)
-        facts = _Facts(world.columns.current(world), tenants, spare_of(world, tenants, loads))
+        spare, context = spare_of(world, tenants, loads), world.pool_context.current(world, time.monotonic())
+        facts = _Facts(world.columns.current(world), tenants, spare, context)
         for waiter in due:
             await _work(world, waiter, facts, now_s)
-    return TICK_S if waiters else None
+    held_back = await give_back_refused(world, now_s)
+    return TICK_S if waiters or held_back else None
 
 
 def waiting(world: World, now_s: float) -> list[Waiter]:
@@ -167,6 +171,7 @@ def _question(world: World, waiter: Waiter, facts: _Facts) -> Callable[[], Room]
             now_s=0.0,
             node_names=names,
             assumed=assumed,
+            context=facts.context,
         )
     ledger = world.ledger(pod.node)
     if ledger is None:
@@ -184,14 +189,16 @@ def _ask(waiter: Waiter) -> Ask:
 
 
 def _offered(world: World, waiter: Waiter, ask: Ask, columns: Columns) -> list[str]:
-    """Nodes that kube-scheduler would offer by labels and taints."""
+    """Nodes that kube-scheduler would offer by labels and taints, but for those that it refused of late."""
     tolerations = tuple(
         Tolerates(t.key or "", t.operator or "Equal", t.value or "", t.effect or "")
         for t in waiter.spec.template.tolerations
     )
     question = Question(ask, node_selector=dict(waiter.spec.placement.node_selector), tolerations=tolerations)
     nodes = ((name, world.nodes.store.get(("", name))) for name in columns.facts)
-    return [name for name, node in nodes if node is not None and question.offers(node.labels, node.taints)]
+    offered = [n for n, node in nodes if node is not None and question.offers(node.labels, node.taints)]
+    refused = shunned(world, waiter.pod.uid)
+    return [name for name in offered if name not in refused]
 
 
 def _charged_mib(facts: _Facts, uid: str) -> int:

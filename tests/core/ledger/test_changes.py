@@ -74,6 +74,12 @@ def test_release_takes_all_and_twice_is_once() -> None:
     assert release(free, "pod-1") == []
 
 
+def test_an_orphan_is_released_only_as_it_was_judged() -> None:
+    assert release(CLAIMED, "pod-1", judged_at="earlier") == []
+    assert release(CLAIMED, "nobody", judged_at="t") == []
+    assert release(CLAIMED, "pod-1", judged_at="t") == release(CLAIMED, "pod-1")
+
+
 def test_an_allotment_can_be_set_changed_and_lifted() -> None:
     lower = applied(EMPTY, set_allotment(EMPTY, 800, 600))
     assert (lower.watts_allotted, lower.watts_safe) == (800, 600)

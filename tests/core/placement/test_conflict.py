@@ -11,7 +11,8 @@ from hypothesis import given, settings
 
 from ingle_core.facts import Columns, GpuFacts, GpuNodeFacts, Resident
 from ingle_core.placement import Ask, AskMemory, Context, rank
-from ingle_core.placement.conflict import HOURS, LEVELS, STEPS, Conflicts, Profile
+from ingle_core.placement.conflict import Conflicts
+from ingle_core.placement.loads import HOURS, LEVELS, STEPS, Profile
 from ingle_core.placement.view import View
 
 DAY = (100,) * 12 + (0,) * 12
@@ -122,6 +123,50 @@ def test_new_profiles_are_taken_over_a_few_rows_a_call_and_in_the_end_all() -> N
     known.learn("d/day", profile(NIGHT))
     left = [sum(chances(made, known)) for _ in range(5)]
     assert left == [34.0, 18.0, 2.0, 0.0, 0.0]
+
+
+def test_a_heartbeat_does_not_hide_a_new_profile() -> None:
+    made = columns(*(gpu(str(n), "d/day") for n in range(50)))
+    known = conflicts(new=profile(DAY), day=profile(DAY))
+    assert sum(chances(made, known)) == 25.0
+    known.learn("d/day", profile(NIGHT))
+    for n in range(50):
+        made.update(f"node-{n}", made.facts[f"node-{n}"])
+    assert [sum(chances(made, known)) for _ in range(2)] == [9.0, 0.0]
+
+
+def test_scores_that_are_kept_are_those_computed_anew() -> None:
+    made = columns(*(gpu(str(n), "d/day") for n in range(5)), gpu("x"))
+    known = conflicts(new=profile(DAY), day=profile(DAY))
+
+    def scores(by: Conflicts) -> list[float]:
+        view = View(Ask(AskMemory(50_000), pool="d/new"), made, (), now_s=0.0, silent_after_s=90.0)
+        return [float(value) for value in by.scores(view)[0]]
+
+    assert scores(known) == scores(known.apart())
+    known.learn("d/day", profile(RARE))
+    assert scores(known) == scores(known.apart())
+    made.remove("node-2")
+    assert scores(known) == scores(known.apart())
+    made.update("node-y", GpuNodeFacts((gpu("y", "d/day", "d/new"),)))
+    assert scores(known) == scores(known.apart())
+
+
+def test_work_done_ahead_is_done_in_parts_and_leaves_nothing_to_the_call() -> None:
+    made = columns(*(gpu(str(n), "d/day") for n in range(10)))
+    known = conflicts(new=profile(DAY), day=profile(DAY))
+    assert [known.take_over(made, 4) for _ in range(4)] == [6, 2, 0, 0]
+    known.learn("d/day", profile(NIGHT))
+    assert [known.take_over(made, 6) for _ in range(2)] == [4, 0]
+    assert sum(chances(made, known)) == 0.0
+
+
+def test_profiles_serve_other_columns_too() -> None:
+    known = conflicts(new=profile(DAY), day=profile(DAY))
+    here = columns(gpu("a", "d/day"))
+    assert chances(here, known) == [0.5]
+    assert chances(columns(gpu("b"), gpu("c", "d/day")), known.apart()) == [0.0, 0.5]
+    assert chances(here, known) == [0.5]
 
 
 @pytest.mark.parametrize(

@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 import pytest
+from msgspec.structs import replace
 
 from ingle_core.facts import (
     Columns,
@@ -55,6 +56,14 @@ def test_a_gpu_is_busy_while_a_pod_on_it_is_in_a_transition() -> None:
     facts = node_facts(gpu_node(), heard_at_s=0)
     assert facts.gpus[0].busy
     assert (facts.gpus[0].claimed_w, facts.gpus[0].floor_w, facts.allotted_w) == (200, 90, None)
+
+
+def test_engines_that_start_are_the_fetches_of_their_node() -> None:
+    node = gpu_node()
+    assert node_facts(node, heard_at_s=0).fetches == 0
+    starting = tuple(replace(pod, state="Starting") for pod in node.spec.pods)
+    node = replace(node, spec=replace(node.spec, pods=starting))
+    assert node_facts(node, heard_at_s=0).fetches == 1
 
 
 def test_a_condition_of_the_agent_stops_new_claims() -> None:

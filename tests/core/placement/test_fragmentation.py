@@ -170,6 +170,43 @@ def test_what_is_remembered_is_what_is_computed_anew(
         assert kept.fragments_milli(seen).tolist() == pytest.approx(fresh.fragments_milli(seen).tolist())
 
 
+@settings(max_examples=60, deadline=None)
+@given(
+    st.lists(
+        st.tuples(IDLE, st.lists(st.sampled_from(["1080", "T4"]), min_size=4, max_size=4)),
+        min_size=1,
+        max_size=3,
+    ),
+    st.lists(ASKS, min_size=1, max_size=5),
+    st.sampled_from([200, 300, 500]),
+)
+def test_a_score_is_the_level_of_what_f_grows_by_where_the_memory_is_really_taken(
+    nodes: list[tuple[list[int], list[str]]], classes: list[tuple[int, int, tuple[str, ...]]], asked: int
+) -> None:
+    shares = (1.0 / len(classes),) * len(classes)
+    measured = Mix(tuple(AskClass(milli, gpus, products) for milli, gpus, products in classes), shares)
+
+    def f(idle: list[int], products: list[str]) -> float:
+        made = Columns(nodes=1, gpus=4)
+        gpus = (GpuFacts(f"g{i}", products[i], 1000, mib) for i, mib in enumerate(idle))
+        made.update("n", GpuNodeFacts(tuple(gpus)))
+        return float(Fragmentation(measured).fragments_milli(view(made, ask(1)))[0])
+
+    made = Columns(nodes=1, gpus=4)
+    for n, (idle, products) in enumerate(nodes):
+        gpus = (GpuFacts(f"n{n}-{i}", products[i], 1000, mib) for i, mib in enumerate(idle))
+        made.update(f"n{n}", GpuNodeFacts(tuple(gpus)))
+    scores = Fragmentation(measured).gpu_scores(view(made, ask(asked)))
+    for n, (idle, products) in enumerate(nodes):
+        for i, mib in enumerate(idle):
+            if mib >= asked:
+                taken = [*idle[:i], mib - asked, *idle[i + 1 :]]
+                expected = level(np.array([f(taken, products) - f(idle, products)]))
+                assert scores[i, n] == pytest.approx(expected[0])
+            else:
+                assert scores[i, n] == 0.0
+
+
 def test_a_mix_is_what_is_asked_most() -> None:
     often, seldom = AskClass(500), AskClass(700)
     assert mix_of([often] * 95 + [seldom] * 5) == Mix((often,), (1.0,))

@@ -9,8 +9,9 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from ingle_core.facts import Columns, GpuFacts, GpuNodeFacts, ZoneFacts
+from ingle_core.facts import Columns, GpuFacts, GpuNodeFacts, Resident, ZoneFacts
 from ingle_core.placement import Ask, AskMemory, rank
+from ingle_core.placement.pools import PoolFacts, VariantFacts, pools_of
 from ingle_core.placement.room import Outcome, Room, Wake, Why, make_room, make_room_for_wake
 from ingle_core.placement.tenants import PRIORITY_RANK, Spare, Tenant, facts_after, under_way
 
@@ -152,6 +153,33 @@ def test_host_memory_comes_back_only_from_a_stop() -> None:
 def test_two_gpus_are_cleared_together() -> None:
     pair = [tenant("v"), tenant("w", ("n-1",)), tenant("u", ("n-2",), chance=0.9)]
     assert victims(room_for(ask(gpus=2), *pair, gpus=3)) == {"v": "Asleep", "w": "Asleep"}
+
+
+def test_room_is_made_where_rank_then_goes_by_what_pools_say() -> None:
+    both = tenant("v", ("n-0", "n-1"), memory_mib=60_000)
+    facts = node([both], gpus=2)
+    sleepers = (Resident("a/day", 2_000, True), Resident("a/night", 2_000, True))
+    gpus = tuple(replace(g, residents=(one,)) for g, one in zip(facts.gpus, sleepers, strict=True))
+    columns, (day, night) = (
+        columns_of(n=replace(facts, gpus=gpus)),
+        ((100,) * 12 + (0,) * 12, (0,) * 12 + (100,) * 12),
+    )
+    variants = (VariantFacts(60_000, 2_000),)
+    known = [("a/me", day), ("a/day", day), ("a/night", night)]
+    context = pools_of((pool, PoolFacts(variants, 1, percent)) for pool, percent in known).context(0.0)
+    room = make_room(ask(), columns, [both], FREE, now_s=0, context=context)
+    after = columns_of(n=facts_after(columns.facts["n"], [both], {"v": "Asleep"}))
+    assert make_room(ask(), columns, [both], FREE, now_s=0).gpus == ("n-0",)
+    assert room.gpus == rank(ask(), after, now_s=0, context=context).gpus == ("n-1",)
+
+
+def test_who_sleeps_stays_on_the_gpu_and_who_ends_does_not() -> None:
+    one = tenant("v")
+    facts = node([one])
+    here = (Resident("a/x", 40_000), Resident("a/x", 40_000), Resident("a/y", 1_000, True))
+    facts = replace(facts, gpus=(replace(facts.gpus[0], residents=here),))
+    assert facts_after(facts, [one], {"v": "Asleep"}).gpus[0].residents == here
+    assert facts_after(facts, [one], {"v": "Ended"}).gpus[0].residents == here[1:]
 
 
 def test_a_refused_wake_puts_its_neighbour_to_sleep() -> None:

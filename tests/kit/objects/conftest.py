@@ -3,19 +3,16 @@
 from __future__ import annotations
 
 import asyncio
-import subprocess
-from collections.abc import Coroutine, Iterator
-from pathlib import Path
+from collections.abc import Callable, Coroutine, Iterator
 from typing import Any, TypeVar
 
 import pytest
 
 from ingle_kit.kube import Kube, KubeError, Object
 from ingle_kit.names import Kind
-from ingle_lab.controlplane.testing import running_control_plane
+from ingle_lab.controlplane import ControlPlane
 
 T = TypeVar("T")
-ROOT = Path(__file__).parents[3]
 
 
 class Server:
@@ -47,13 +44,10 @@ def wrap(kind: Kind, spec: Any, name: str) -> Object:
 
 
 @pytest.fixture(scope="session")
-def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
-    with running_control_plane() as plane, asyncio.Runner() as runner:
-        kubectl = [str(plane.kubectl), "--kubeconfig", str(plane.kubeconfig)]
-        subprocess.run([*kubectl, "apply", "-f", str(ROOT / "crds")], check=True, capture_output=True)
-        wait = ["wait", "--for=condition=Established", "crd", "--all", "--timeout=30s"]
-        subprocess.run([*kubectl, *wait], check=True, capture_output=True)
-        kube = Kube.connect(user_agent="tests", kubeconfig=str(plane.kubeconfig))
+def server(bare_plane: ControlPlane, handover: Callable[[ControlPlane], ControlPlane]) -> Iterator[Server]:
+    handover(bare_plane)
+    with asyncio.Runner() as runner:
+        kube = Kube.connect(user_agent="tests", kubeconfig=str(bare_plane.kubeconfig))
         try:
             yield Server(runner, kube)
         finally:

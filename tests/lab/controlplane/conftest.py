@@ -4,22 +4,20 @@ from __future__ import annotations
 
 import json
 import subprocess
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import pytest
 
 from ingle_lab.controlplane import ControlPlane
-from ingle_lab.controlplane.testing import running_control_plane
 
 Kubectl = Callable[..., "subprocess.CompletedProcess[str]"]
 
 
 @pytest.fixture(scope="session")
-def plane() -> Iterator[ControlPlane]:
-    with running_control_plane() as started:
-        yield started
+def plane(kubernetes_plane: ControlPlane, handover: Callable[[ControlPlane], ControlPlane]) -> ControlPlane:
+    return handover(kubernetes_plane)
 
 
 @pytest.fixture(scope="session")

@@ -38,7 +38,7 @@ def taken_port() -> Iterator[int]:
         yield listener.getsockname()[1]
 
 
-def test_objects_outlive_a_restart_and_nothing_runs_after_stop(
+def test_objects_outlive_a_restart_and_kills_and_nothing_runs_after_stop(
     tmp_path: Path, kubectl: Callable[..., Any]
 ) -> None:
     with ControlPlane(tmp_path, FAST) as first:
@@ -50,19 +50,14 @@ def test_objects_outlive_a_restart_and_nothing_runs_after_stop(
         assert second.server == first.server
         assert second.not_ready("kube-scheduler") is None
         assert kubectl(second, "get", "namespace", "kept").returncode == 0
+        second.kill("kube-apiserver")
+        second.kill("etcd")
+        assert second.not_ready("kube-apiserver") == "it does not run"
+        second.restart("etcd")
+        second.restart("kube-apiserver")
+        second.wait_ready()
+        assert kubectl(second, "get", "namespace", "kept").returncode == 0
     assert second.running == {}
-
-
-def test_killed_processes_come_back_with_their_objects(tmp_path: Path, kubectl: Callable[..., Any]) -> None:
-    with ControlPlane(tmp_path, FAST) as plane:
-        assert kubectl(plane, "create", "namespace", "kept").returncode == 0
-        plane.kill("kube-apiserver")
-        plane.kill("etcd")
-        assert plane.not_ready("kube-apiserver") == "it does not run"
-        plane.restart("etcd")
-        plane.restart("kube-apiserver")
-        plane.wait_ready()
-        assert kubectl(plane, "get", "namespace", "kept").returncode == 0
 
 
 def test_everything_ends_when_the_starter_is_killed_and_the_next_start_is_clean(tmp_path: Path) -> None:

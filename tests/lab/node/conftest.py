@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import itertools
 import sys
-from collections.abc import AsyncIterator, Callable, Iterator
+from collections.abc import AsyncIterator, Callable
 from pathlib import Path
 from typing import Any
 
@@ -14,7 +14,6 @@ import pytest
 from ingle_kit.kube import Kube, NotFound, Object
 from ingle_kit.names import NODE, POD
 from ingle_lab.controlplane.plane import ControlPlane
-from ingle_lab.controlplane.testing import running_control_plane
 from ingle_lab.node import Config, NodeConfig, NodeProgram
 
 LIMIT_S = 15.0
@@ -111,9 +110,8 @@ def pid_of(pod: Object, name: str = "main") -> int:
 
 
 @pytest.fixture(scope="session")
-def plane() -> Iterator[ControlPlane]:
-    with running_control_plane() as plane:
-        yield plane
+def plane(kubernetes_plane: ControlPlane, handover: Callable[[ControlPlane], ControlPlane]) -> ControlPlane:
+    return handover(kubernetes_plane)
 
 
 @pytest.fixture

@@ -12,9 +12,17 @@ from hypothesis import strategies as st
 
 from ingle_kit.kube import Object
 from ingle_lab.node.addresses import PODS_MAX, AddressPool, NoAddress
-from ingle_lab.node.admission import out_of, prefix_of, requests_of, unsupported
+from ingle_lab.node.admission import (
+    Images,
+    image_of,
+    out_of,
+    prefix_of,
+    programs_of,
+    requests_of,
+    unsupported,
+)
 from ingle_lab.node.command import command_of, expand, relocate
-from ingle_lab.node.config import ConfigError, load_config
+from ingle_lab.node.config import ConfigError, Image, load_config
 from ingle_lab.node.facts import NotYet, Place
 from ingle_lab.node.node_status import labels_patch, node_object, node_status_patch
 from ingle_lab.node.quantity import parse_quantity
@@ -132,10 +140,18 @@ def test_a_secret_is_decoded_and_a_host_path_outlives_the_pod(tmp_path: Path) ->
 
 
 def test_the_first_pattern_that_matches_an_image_wins() -> None:
-    images = {"ingle/engine:*": ["one"], "ingle/*": ["two"]}
-    assert prefix_of("ingle/engine:1", images) == ["one"]
-    assert prefix_of("ingle/agent", images) == ["two"]
-    assert prefix_of("nginx", images) is None
+    images: Images = {"ingle/engine:*": ["one"], "ingle/*": ["two"]}
+    assert image_of("ingle/engine:1", images) == ["one"]
+    assert image_of("ingle/agent", images) == ["two"]
+    assert image_of("nginx", images) is None
+
+
+def test_a_command_stands_behind_first_words_and_in_the_place_of_an_entrypoint() -> None:
+    images: Images = {"words": ["one"], "whole": Image(entrypoint=["one"], bin="/programs")}
+    own = {"command": ["two"]}
+    assert [prefix_of({"image": name} | own, images) for name in ("words", "whole")] == [["one"], []]
+    assert [prefix_of({"image": name}, images) for name in ("words", "whole")] == [["one"], ["one"]]
+    assert [programs_of({"image": name}, images) for name in ("words", "whole")] == ["", "/programs"]
 
 
 @pytest.mark.parametrize(

@@ -4,7 +4,7 @@
 node is in README.md beside this file.
 """
 
-from ingle_lab.node.config import Config, NodeConfig, load_config
+from ingle_lab.node.config import Config, Image, NodeConfig, load_config
 from ingle_lab.node.program import NodeProgram
 
-__all__ = ["Config", "NodeConfig", "NodeProgram", "load_config"]
+__all__ = ["Config", "Image", "NodeConfig", "NodeProgram", "load_config"]

@@ -1,10 +1,11 @@
-"""Addresses of a node's pods."""
+"""Addresses: of a node's pods, and of sockets."""
 
 from __future__ import annotations
 
 import ipaddress
 
 PODS_MAX = 250
+SOCKET_PATH_BYTES_MAX = 107
 
 
 class NoAddress(Exception):

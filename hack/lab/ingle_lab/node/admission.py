@@ -8,12 +8,13 @@ from decimal import Decimal
 from fnmatch import fnmatch
 
 from ingle_kit.kube import Object
+from ingle_lab.node.config import Image
 from ingle_lab.node.quantity import parse_quantity
 
 VOLUME_KINDS = ("emptyDir", "configMap", "secret", "projected", "downwardAPI", "hostPath")
 PROBES = ("startupProbe", "readinessProbe", "livenessProbe")
 
-Images = Mapping[str, list[str]]
+Images = Mapping[str, list[str] | Image]
 Amounts = dict[str, Decimal]
 
 
@@ -25,12 +26,23 @@ class Refusal:
     message: str
 
 
-def prefix_of(image: str, images: Images) -> list[str] | None:
-    """First words of the local command of an image; None when the table does not know it."""
-    for pattern, prefix in images.items():
-        if fnmatch(image, pattern):
-            return prefix
-    return None
+def image_of(image: str, images: Images) -> list[str] | Image | None:
+    """The table's entry for an image; None when it does not know it."""
+    return next((entry for pattern, entry in images.items() if fnmatch(image, pattern)), None)
+
+
+def prefix_of(container: Object, images: Images) -> list[str]:
+    """The words before a container's `command` and `args`."""
+    image = image_of(container["image"], images)
+    if isinstance(image, Image):
+        return [] if container.get("command") else image.entrypoint
+    return image or []
+
+
+def programs_of(container: Object, images: Images) -> str:
+    """The folder of programs that its image brings along, empty for none."""
+    image = image_of(container["image"], images)
+    return image.bin if isinstance(image, Image) else ""
 
 
 def all_containers(pod: Object) -> list[Object]:
@@ -70,7 +82,7 @@ def out_of(asked: Amounts, others: Iterable[Amounts], allocatable: Mapping[str, 
 def unsupported(pod: Object, images: Images) -> Refusal | None:
     """What this stand-in cannot run, or None."""
     for container in all_containers(pod):
-        if prefix_of(container["image"], images) is None:
+        if image_of(container["image"], images) is None:
             return Refusal(
                 "ErrImageNeverPull",
                 f"container {container['name']}: image {container['image']} has no local command; "

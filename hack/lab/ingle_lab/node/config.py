@@ -10,6 +10,7 @@ from typing import Any
 import msgspec
 import yaml
 
+from ingle_kit.names import RESOURCE_NVIDIA_GPU
 from ingle_lab.node.quantity import parse_quantity
 
 
@@ -17,8 +18,20 @@ class ConfigError(ValueError):
     """The configuration cannot be used; the text says what to change and where."""
 
 
+class Image(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """An image that is more than first words: a container's `command` takes the place of `entrypoint`, as it does in a
+    real one, and finds the programs of the folder `bin` before all others."""
+
+    entrypoint: list[str]
+    bin: str = ""
+
+
 class NodeConfig(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
-    """One node. `address` is 127.x.y.z; pods get the addresses after it. `env` goes to each of its processes."""
+    """One node. `address` is 127.x.y.z; pods get the addresses after it. `env` goes to each of its processes.
+
+    `gpus`: UUIDs that are offered as `nvidia.com/gpu`, as the stock device plugin does; who got which is told on the
+    pod-resources socket.
+    """
 
     name: str
     address: str
@@ -27,18 +40,20 @@ class NodeConfig(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_field
     capacity: dict[str, str | int] = {}
     env: dict[str, str] = {}
     taints: list[dict[str, str]] = []
+    gpus: list[str] = []
 
     def resources(self) -> dict[str, str]:
         """Capacity and allocatable: what is configured, over 16 CPUs, 64 GiB and 110 pods."""
         given = {name: str(amount) for name, amount in self.capacity.items()}
-        return {"cpu": "16", "memory": "64Gi", "pods": "110"} | given
+        offered = {RESOURCE_NVIDIA_GPU: str(len(self.gpus))} if self.gpus else {}
+        return {"cpu": "16", "memory": "64Gi", "pods": "110"} | offered | given
 
 
 class Config(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
-    """The whole file. `images` maps a pattern (fnmatch, first match wins) to the first words of a command."""
+    """The whole file. `images` maps a pattern (fnmatch, first match wins) to the first words of a command, or to more."""
 
     nodes: list[NodeConfig]
-    images: dict[str, list[str]]
+    images: dict[str, list[str] | Image]
     lab_dir: str
     control_socket: str = ""
     lease_duration_s: int = 40

@@ -15,6 +15,7 @@ import yaml
 from ingle_kit.kube import Kube
 from ingle_lab.node.addresses import AddressPool
 from ingle_lab.node.config import Config, ConfigError, NodeConfig
+from ingle_lab.node.devices import Devices
 from ingle_lab.node.process import MARK, Process
 
 INHERITED = ("PATH", "HOME", "LANG", "LC_ALL", "TMPDIR", "TZ")
@@ -60,7 +61,11 @@ class NodeContext:
     addresses: AddressPool
     online: asyncio.Event = field(default_factory=asyncio.Event)
     power: asyncio.Event = field(default_factory=asyncio.Event)
+    devices: Devices = field(init=False)
     processes: set[Process] = field(default_factory=set)
+
+    def __post_init__(self) -> None:
+        self.devices = Devices(self.config.gpus, self.folder / "devices.json")
 
     @property
     def name(self) -> str:
@@ -81,10 +86,18 @@ class NodeContext:
     def log_path(self, namespace: str, pod: str, container: str) -> Path:
         return Path(self.program.lab_dir).resolve() / "logs" / f"{namespace}_{pod}_{container}.log"
 
-    def base_env(self) -> dict[str, str]:
-        """Environment of every process before its own: little of ours, then the node's."""
+    @property
+    def host_folder(self) -> Path:
+        """What stands for the root of the node's own disk."""
+        return self.folder / "host"
+
+    def base_env(self, programs: str = "") -> dict[str, str]:
+        """Environment of every process before its own: little of ours, then the node's. `programs`: before PATH."""
         inherited = {name: os.environ[name] for name in INHERITED if name in os.environ}
-        return inherited | self.config.env | {MARK: self.mark}
+        env = inherited | self.config.env | {MARK: self.mark}
+        if programs:
+            env["PATH"] = os.pathsep.join((programs, env.get("PATH", os.defpath)))
+        return env
 
     def start(self, argv: Sequence[str], env: Mapping[str, str], cwd: Path, log_path: Path) -> Process:
         """Starts a process that ends with the node. Raises OSError."""

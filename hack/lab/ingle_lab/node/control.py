@@ -14,9 +14,8 @@ import aiohttp
 import msgspec
 from aiohttp import web
 
+from ingle_lab.node.addresses import SOCKET_PATH_BYTES_MAX
 from ingle_lab.node.node import LabNode
-
-SOCKET_PATH_BYTES_MAX = 107
 
 
 class Switch(msgspec.Struct, forbid_unknown_fields=True):

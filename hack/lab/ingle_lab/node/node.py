@@ -20,6 +20,7 @@ from ingle_lab.node.config import Config, NodeConfig
 from ingle_lab.node.context import ApiServer, NodeContext
 from ingle_lab.node.node_status import labels_patch, node_object, node_status_patch
 from ingle_lab.node.pod import STRATEGIC_PATCH, PodWorker
+from ingle_lab.node.podresources import PLACE, serving
 from ingle_lab.node.process import kill_strays
 from ingle_lab.node.quantity import parse_quantity
 
@@ -75,8 +76,11 @@ class LabNode:
         try:
             await self._until(self._register)
             self.registered.set()
+            parts = [self._pods.run, self._nodes.run, self._keep_lease, self._keep_settled]
+            if self.context.config.gpus:
+                parts.append(self._tell_devices)
             async with asyncio.TaskGroup() as group:
-                for part in (self._pods.run, self._nodes.run, self._keep_lease, self._keep_settled):
+                for part in parts:
                     group.create_task(part())
         finally:
             await self._shut_down()
@@ -135,9 +139,23 @@ class LabNode:
 
     def _admit(self, worker: PodWorker) -> Refusal | None:
         others = [requests_of(w.pod) for w in self._workers.values() if w is not worker and w.holds_resources]
-        return unsupported(worker.pod, self.context.program.images) or out_of(
+        refusal = unsupported(worker.pod, self.context.program.images) or out_of(
             requests_of(worker.pod), others, self._allocatable
         )
+        if refusal is None:
+            self.context.devices.give(worker.pod, self._holding())
+        return refusal
+
+    def _holding(self) -> set[str]:
+        """UIDs of pods that keep their share of the node."""
+        return {uid for uid, worker in self._workers.items() if worker.holds_resources}
+
+    async def _tell_devices(self) -> None:
+        await self._pods.synced.wait()  # before, a pod that has devices would seem gone
+        async with serving(
+            self.context.host_folder / PLACE, lambda: self.context.devices.given(self._holding())
+        ):
+            await asyncio.Event().wait()
 
     def _on_node(self, key: Key, old: Object | None, new: Object | None) -> None:
         if new is not None and not self.down:

@@ -13,7 +13,7 @@ from ingle_kit.kube import Conflict, KubeError, NotFound, Object
 from ingle_kit.names import POD
 from ingle_lab.node import supply
 from ingle_lab.node.addresses import NoAddress
-from ingle_lab.node.admission import Refusal, prefix_of
+from ingle_lab.node.admission import Refusal, prefix_of, programs_of
 from ingle_lab.node.clock import now_text
 from ingle_lab.node.command import Command, command_of
 from ingle_lab.node.container import Container, Surroundings
@@ -186,12 +186,14 @@ class PodWorker:
         sources = await supply.fetch_sources(node, self.pod)
         self._volumes = await supply.make_ready(node, self.pod, self._place, sources)
         for spec in [*(self.pod["spec"].get("initContainers") or []), *self.pod["spec"]["containers"]]:
+            images = node.program.images
+            given = node.devices.environment(self.uid, spec["name"])
             self._commands[spec["name"]] = command_of(
                 spec,
                 self.pod,
                 self._place,
-                prefix=prefix_of(spec["image"], node.program.images) or [],
-                base_env=node.base_env(),
+                prefix=prefix_of(spec, images),
+                base_env=node.base_env(programs_of(spec, images)) | given,
                 volumes=self._volumes.folders,
                 sources=sources,
             )

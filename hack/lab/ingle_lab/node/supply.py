@@ -51,7 +51,7 @@ async def make_ready(node: NodeContext, pod: Object, place: Place, sources: Sour
         place,
         sources,
         pod_dir=node.pod_folder(pod["metadata"]["uid"]),
-        host_dir=node.folder / "host",
+        host_dir=node.host_folder,
     )
     for token in volumes.tokens:
         await write_token(node, pod, token)

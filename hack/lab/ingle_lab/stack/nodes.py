@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import shlex
 import sys
 from dataclasses import dataclass
 from pathlib import Path
@@ -51,27 +52,41 @@ def prepare_node(lab: Path, node: LabNode, time_scale: float) -> dict[str, str]:
 
 
 def _write_numa(root: Path, profile: Profile) -> None:
-    for zone in profile.zones:
+    """The profile's zones and their memory, with the CPUs of this machine dealt out to them, so that a process can be
+    kept on its zone."""
+    for at, zone in enumerate(profile.zones):
         folder = root / f"node{zone.zone}"
         folder.mkdir(parents=True, exist_ok=True)
-        (folder / "cpulist").write_text(zone.cpu_list + "\n")
+        (folder / "cpulist").write_text(",".join(map(str, _dealt(at, len(profile.zones)))) + "\n")
         kib = zone.memory_bytes // 1024
         lines = [f"Node {zone.zone} MemTotal: {kib} kB", f"Node {zone.zone} MemFree: {kib} kB"]
         (folder / "meminfo").write_text("\n".join(lines) + "\n")
+
+
+def _dealt(at: int, zones: int) -> list[int]:
+    """The CPUs of zone number `at`; zones share one where there are fewer CPUs than zones."""
+    cpus = sorted(os.sched_getaffinity(0))
+    return cpus[at::zones] or [cpus[at % len(cpus)]]
 
 
 def node_labels(name: str) -> dict[str, str]:
     return {"kubernetes.io/hostname": name, "kubernetes.io/os": "linux", "topology.ingle.dev/row": "a"}
 
 
-def images(kube_scheduler: Path) -> dict[str, list[str]]:
-    """Which local command stands for which image."""
+def images(lab: Path, kube_scheduler: Path) -> dict[str, list[str] | dict[str, Any]]:
+    """Which local command stands for which image. Writes the program `vllm` of the engine's."""
     python = sys.executable
+    programs = lab / "images" / "vllm"
+    programs.mkdir(parents=True, exist_ok=True)
+    vllm = programs / "vllm"
+    vllm.write_text(f'#!/bin/sh\nexec {shlex.quote(python)} -m ingle_lab.engine "$@"\n')
+    vllm.chmod(0o755)
     return {
         "ingle.dev/ingle:*": [],
         "envoyproxy/envoy:*": [str(envoy_binary())],
         "registry.k8s.io/kube-scheduler:*": [python, "-m", "ingle_lab.stack.scheduler", str(kube_scheduler)],
-        "vllm/vllm-openai:*": [python, "-m", "ingle_lab.engine", "serve"],
+        "registry.k8s.io/pause:*": ["sleep", "infinity"],
+        "vllm/vllm-openai:*": {"entrypoint": ["vllm", "serve"], "bin": str(programs)},
     }
 
 
@@ -90,7 +105,7 @@ def write_config(
     path = lab / "nodes.yaml"
     for node in nodes:
         node["env"] = environment | node["env"]
-    config = {"nodes": nodes, "images": images(kube_scheduler), "lab_dir": str(lab)}
+    config = {"nodes": nodes, "images": images(lab, kube_scheduler), "lab_dir": str(lab)}
     path.write_text(yaml.safe_dump(config))
     return path
 

@@ -118,9 +118,16 @@ def gateway_pod(node: str, settings: dict[str, str]) -> Object:
     )
 
 
-def agent_pod(node: str, settings: dict[str, str]) -> Object:
+def agent_pod(node: str, settings: dict[str, str], *, pod_resources: bool = False) -> Object:
+    """`pod_resources`: it asks the kubelet which GPUs holder pods got."""
     container = _container("agent", ["ingle-agent"], PORT_AGENT, settings)
     state = {"name": "state", "hostPath": {"path": "/var/lib/ingle", "type": "DirectoryOrCreate"}}
     container["volumeMounts"] = [{"name": "state", "mountPath": "/var/lib/ingle"}]
     container["env"].append({"name": "INGLE_JOURNAL", "value": "/var/lib/ingle/limits.json"})
-    return _pod(f"ingle-agent-{node}", "agent", "ingle-agent", node, [container], volumes=[state])
+    volumes = [state]
+    if pod_resources:
+        folder = "/var/lib/kubelet/pod-resources"
+        volumes.append({"name": "pod-resources", "hostPath": {"path": folder, "type": "Directory"}})
+        container["volumeMounts"].append({"name": "pod-resources", "mountPath": folder, "readOnly": True})
+        container["env"].append({"name": "INGLE_POD_RESOURCES_SOCKET", "value": f"{folder}/kubelet.sock"})
+    return _pod(f"ingle-agent-{node}", "agent", "ingle-agent", node, [container], volumes=volumes)

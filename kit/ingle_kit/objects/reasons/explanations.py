@@ -234,6 +234,19 @@ EXPLANATIONS: dict[Reason, Explanation] = {
         "The label ingle.dev/managed is neither true nor a number of GPUs; no holder pod is made or ended for it.",
         "Set it to true or to a number from 1, or remove it.",
     ),
+    Reason.GPU_NOT_HELD: Explanation(
+        "GPUNode, Attached; Event on the InferencePool",
+        "An engine holds memory on a GPU that the kubelet gave to another pod, or that no holder pod of ours has any more."
+        " The GPU takes no new claims and no wakes; the engine moves once it sleeps.",
+        "Wait, or delete the engine's pod; or free the GPU and raise the label ingle.dev/managed.",
+    ),
+    Reason.KUBELET_SILENT: Explanation(
+        "GPUNode, Attached (Unknown)",
+        "The kubelet has not answered the agent for two minutes, or never: which GPUs our holder pods got is not known,"
+        " so that none takes new claims.",
+        "See that the agent's pod mounts the kubelet's folder pod-resources and that INGLE_POD_RESOURCES_SOCKET names"
+        " the socket in it.",
+    ),
     Reason.PROBED: Explanation(
         _ENGINE, "An engine answered our own test requests at its usual speed.", _NOTHING
     ),
@@ -254,6 +267,12 @@ EXPLANATIONS: dict[Reason, Explanation] = {
         _EXPLAIN, "Kubernetes says the node is not ready.", "Look at its kubelet."
     ),
     Reason.CORDONED: Explanation(_EXPLAIN, "As NodeCordoned.", "Uncordon the node when it is well."),
+    Reason.LEDGER_BEHIND: Explanation(
+        _EXPLAIN,
+        "An engine runs on the node without a claim in its ledger, which was lost or restored from a backup; nothing "
+        "new is placed there until the operator has put the claim back.",
+        "Nothing; where it lasts, look at the operator's log.",
+    ),
     Reason.WRONG_PRODUCT: Explanation(
         _EXPLAIN,
         "As NoMatchingProduct: too few GPUs of the products that the variant names.",

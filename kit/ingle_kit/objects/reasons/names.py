@@ -67,6 +67,8 @@ class Reason(StrEnum):
     HOLDER_PENDING = "HolderPending"
     HOLDER_REFUSED = "HolderRefused"
     BAD_MANAGED_LABEL = "BadManagedLabel"
+    GPU_NOT_HELD = "GPUNotHeld"
+    KUBELET_SILENT = "KubeletSilent"
 
     # On a single engine's way, beside the above.
     PROBED = "Probed"
@@ -79,6 +81,7 @@ class Reason(StrEnum):
     NOT_MANAGED = "NotManaged"
     NODE_NOT_READY = "NodeNotReady"
     CORDONED = "Cordoned"
+    LEDGER_BEHIND = "LedgerBehind"
     WRONG_PRODUCT = "WrongProduct"
     GPU_UNHEALTHY = "GpuUnhealthy"
     NUMA_SPLIT = "NumaSplit"
