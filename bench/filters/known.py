@@ -28,6 +28,7 @@ ASLEEP_MIB = 1_600
 ZONES = (3, 3, 1, 1, 7, 7, 5, 5)
 HEARTBEATS_A_CALL = 5  # of 5 000 nodes each 30 s, at some 30 calls a second
 RESIDENTS_MOST = 5
+CALLS_BETWEEN = 6  # the extender works ahead every 0.2 s, at some 30 calls a second
 ON_THEIR_WAY = 50  # choices whose claims are not seen yet
 
 
@@ -73,7 +74,11 @@ def measure_known(nodes: int, pools: int, rounds: int, seed: int = 7) -> Taken:
     print(f"what {pools} pools say of {nodes} nodes, before the first call", file=sys.stderr)
     ahead_s = cluster.work_ahead()
     print(f"profiles and mix known: {rounds} rounds over {nodes} nodes", file=sys.stderr)
-    taken = [cluster.call(i) for i in range(rounds + 1)]
+    taken = []
+    for i in range(rounds + 1):
+        taken.append(cluster.call(i))
+        if i % CALLS_BETWEEN == 0:
+            cluster.work_ahead()
     return Taken(ahead_s, taken[0], taken[1:])
 
 
@@ -90,14 +95,14 @@ class Cluster:
         self._filtering = Filtering(
             self._nodes, self._assumptions, Decisions(), silent_s=90, pools=self._known, clock=lambda: 0.0
         )
+        assumed = partial(self._filtering.assumed, "")
+        self._ahead = Ahead(self._nodes, self._known, assumed=assumed, every_s=1.0, clock=lambda: 0.0)
         self._unclaimed: deque[str] = deque()
 
     def work_ahead(self) -> float:
         """Seconds."""
         start = time.perf_counter()
-        assumed = partial(self._filtering.assumed, "")
-        ahead = Ahead(self._nodes, self._known, assumed=assumed, every_s=1.0, clock=lambda: 0.0)
-        while ahead.step():
+        while self._ahead.step():
             pass
         return time.perf_counter() - start
 

@@ -9,10 +9,11 @@ from __future__ import annotations
 from statistics import median
 
 from bench.real.bulk import say
-from bench.real.objects import engine_pod, plain_pod
+from bench.real.objects import Body, engine_pod
 from bench.real.podwatch import PodWatch
 from bench.real.rows import Row, at_least, told
 from bench.real.site import EXTENDER, UNCLAIMED, Site
+from ingle_kit.names import RESOURCE_GPU_MEMORY
 
 ALONE = "no_extender"
 MODULES = {ALONE: None, "extender": UNCLAIMED, "extender_and_claims": EXTENDER}
@@ -44,7 +45,9 @@ async def _rate(site: Site, name: str, pods: int) -> float:
         await site.start_extender(module)
     names = [f"p{i:05d}" for i in range(pods)]
     async with PodWatch(site.kube) as watch:
-        await site.bulk.make_pods(plain_pod(n) if module is None else engine_pod(n) for n in names)
+        await site.bulk.make_pods(
+            _asking_no_gpu(engine_pod(n)) if module is None else engine_pod(n) for n in names
+        )
         await site.start_scheduler(extender=module is not None)
         await watch.until_bound(names, 60 + pods / 5)
         times = sorted(watch.bound_at_s.values())
@@ -53,3 +56,11 @@ async def _rate(site: Site, name: str, pods: int) -> float:
         if (found.bound, found.double_bookings, found.leaked) != (pods, 0, 0):
             raise RuntimeError(f"claims and Bindings differ: {found}")
     return (len(times) - 1) / (times[-1] - times[0])
+
+
+def _asking_no_gpu(body: Body) -> Body:
+    """The same pod, labels and annotations too, without the resource that only our extender knows."""
+    resources = body["spec"]["containers"][0]["resources"]
+    for amounts in resources.values():
+        amounts.pop(RESOURCE_GPU_MEMORY)
+    return body

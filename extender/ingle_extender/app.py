@@ -52,7 +52,8 @@ def make_app(extender: Extender) -> FastAPI:
 
 
 def _add_scheduler_routes(app: FastAPI, extender: Extender) -> None:
-    @app.post("/filter")
+    """As plain routes: parameters and dependencies, which they do not have, would cost each call some 0.3 ms."""
+
     async def filter_nodes(request: Request) -> Response:
         start_s = time.perf_counter()
         try:
@@ -67,7 +68,6 @@ def _add_scheduler_routes(app: FastAPI, extender: Extender) -> None:
         extender.metrics.filter_s.labels(outcome).observe(time.perf_counter() - start_s)
         return response
 
-    @app.post("/bind")
     async def bind(request: Request) -> Response:
         start_s = time.perf_counter()
         try:
@@ -80,6 +80,9 @@ def _add_scheduler_routes(app: FastAPI, extender: Extender) -> None:
         outcome = "refused" if error_text else "bound"
         extender.metrics.bind_s.labels(outcome).observe(time.perf_counter() - start_s)
         return _answer(BindResult(error_text))
+
+    app.add_route("/filter", filter_nodes, methods=["POST"])
+    app.add_route("/bind", bind, methods=["POST"])
 
 
 def _add_whatif_routes(app: FastAPI, extender: Extender) -> None:

@@ -72,6 +72,8 @@ class Nodes:
             self._forget(name)
             return
         same = old is not None and old.node.metadata.uid == new.node.metadata.uid
+        if old is not None and same and _version(old) == _version(new) != "":
+            return  # our own write, seen again by the watch
         if old is not None and same and new.node.spec.revision < old.node.spec.revision:
             return
         before = old.node.status.heartbeat_at if old is not None and same else ""
@@ -91,6 +93,8 @@ class Nodes:
 
     def take_pod(self, old: Pod | None, new: Pod | None) -> None:
         """A pod from the watch: one that is bound with GPUs must be in its node's ledger."""
+        nodes = {pod.spec.node_name for pod in (old, new) if pod is not None and pod.spec.node_name}
+        before = {name: self._whole(name) for name in nodes}
         for pod in (old, new):
             if pod is None or not pod.spec.node_name or not pod.gpus:
                 continue
@@ -98,9 +102,8 @@ class Nodes:
             (bound.discard if pod is old else bound.add)(pod.metadata.uid)
             if not bound:
                 del self._bound[pod.spec.node_name]
-        before, after = (pod.spec.node_name if pod else "" for pod in (old, new))
-        if before != after:
-            for name in {before, after} - {""}:
+        for name in nodes:
+            if before[name] != self._whole(name):
                 self._refresh(name)
 
     def _heard(self, heartbeat_at: str, *, first: bool) -> float:
@@ -123,13 +126,18 @@ class Nodes:
         if now:
             self._on_claimed(now)
 
+    def _whole(self, name: str) -> bool:
+        """Every pod that has GPUs of the node is in its ledger."""
+        seen, bound = self._seen.get(name), self._bound.get(name)
+        return seen is None or not bound or bound <= {pod.uid for pod in seen.node.spec.pods}
+
     def _refresh(self, name: str) -> None:
         seen, kube = self._seen.get(name), self._kube.get(name)
         if seen is None:
             return
         ready = kube is not None and kube.ready
         cordoned = kube is not None and kube.cordoned
-        whole = self._bound.get(name, set()) <= {pod.uid for pod in seen.node.spec.pods}
+        whole = self._whole(name)
         heard_at_s = self._heard_at_s[name]
         self.columns.update(
             name, node_facts(seen.node, heard_at_s=heard_at_s, ready=ready, cordoned=cordoned, whole=whole)
@@ -139,3 +147,7 @@ class Nodes:
         self._index(name, self._seen.pop(name, None), None)
         self._heard_at_s.pop(name, None)
         self.columns.remove(name)
+
+
+def _version(seen: Seen) -> str:
+    return seen.node.metadata.resource_version

@@ -25,7 +25,7 @@ BETWEEN_LEVELS: Final = 0.005
 def full(view: View) -> Array:
     """1 − left ÷ allocatable, left = headroom − awake, in MiB: the fullest GPU that fits (best fit)."""
     allocatable = np.maximum(view.gpu["allocatable_mib"], 1).astype(np.float32)
-    score: Array = 1.0 - np.clip(view.left_mib / allocatable, 0.0, 1.0)
+    score: Array = 1.0 - np.clip(view.left_mib.astype(np.float32) / allocatable, 0.0, 1.0)
     return score
 
 
