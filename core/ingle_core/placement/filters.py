@@ -75,8 +75,12 @@ def watts(view: View, passed: Array) -> Array:
         return cheap
     if count > growth.shape[0]:
         return np.zeros_like(passed)
-    least = np.sort(growth, axis=0)[:count].sum(axis=0, dtype=np.int64)
-    affordable: Array = np.asarray((least <= view.node["spare_w"]) | (least == 0))
+    spare_w = view.node["spare_w"]
+    most = count * view.growth_w.max(axis=0).astype(np.int64)
+    affordable: Array = (most <= spare_w) & (passed.sum(axis=0, dtype=np.int8) >= count)
+    unsure = np.flatnonzero(~affordable)  # to sort is what costs: only where the dearest would not fit
+    least = np.sort(growth[:, unsure], axis=0)[:count].sum(axis=0, dtype=np.int64)
+    affordable[unsure] = (least <= spare_w[unsure]) | (least == 0)
     return np.broadcast_to(affordable, passed.shape)
 
 

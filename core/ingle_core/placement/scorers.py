@@ -166,16 +166,17 @@ def gpu_scores(view: View) -> Array:
 
 def node_scores(view: View, passed: Array, per_gpu: Array) -> Array:
     """Mean of the best GPUs' scores plus the weighted node scorers, shape (rows,). Rows that do not fit: −1."""
-    count = view.ask.gpus
-    masked = np.where(passed, per_gpu, np.float32(-1.0))
+    count, rows = view.ask.gpus, passed.shape[1]
+    enough = passed.sum(axis=0, dtype=np.int8) >= count
+    best: Array
     if count == 1:
-        best: Array = masked.max(axis=0)
-    elif count > masked.shape[0]:
-        return np.full(masked.shape[1], -1.0)
+        best = np.where(passed, per_gpu, np.float32(-1.0)).max(axis=0)
     else:
-        best = np.sort(masked, axis=0)[-count:].mean(axis=0)
+        best, fitting = np.zeros(rows, dtype=np.float32), np.flatnonzero(enough)
+        masked = np.where(passed[:, fitting], per_gpu[:, fitting], np.float32(-1.0))
+        best[fitting] = np.sort(masked, axis=0)[-count:].mean(axis=0)
     for _, scorer, weight_of in NODE_SCORERS:
         weight = weight_of(view)
         if weight:
             best = best + weight * scorer(view, passed)
-    return np.where(passed.sum(axis=0, dtype=np.int8) >= count, np.round(best, 5), -1.0)
+    return np.where(enough, np.round(best, 5), -1.0)
