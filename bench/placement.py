@@ -2,16 +2,12 @@
 
 from __future__ import annotations
 
-import os
-import sys
 from collections.abc import Callable
-from functools import partial
-from typing import Any, Final
+from typing import Final
 
 from bench import placement_conflicts, placement_packing, placement_topology
+from bench.parts import Progress, Row, rows_of
 
-Row = dict[str, Any]
-Progress = Callable[[str], None]
 PARTS: Final[dict[str, Callable[[Progress], list[Row]]]] = {
     "packing": placement_packing.rows,
     "topology": placement_topology.rows,
@@ -21,15 +17,4 @@ PARTS: Final[dict[str, Callable[[Progress], list[Row]]]] = {
 
 def measure() -> list[Row]:
     """All parts, in the order of the table."""
-    wanted = [name for name in os.environ.get("BENCH_PARTS", "").split(",") if name] or list(PARTS)
-    unknown = sorted(set(wanted) - set(PARTS))
-    if unknown:
-        raise SystemExit(f"BENCH_PARTS: there is no {', '.join(unknown)}; there are {', '.join(PARTS)}")
-    found: list[Row] = []
-    for name in wanted:
-        found += PARTS[name](partial(_tell, name))
-    return found
-
-
-def _tell(part: str, text: str) -> None:
-    print(f"{part}: {text}", file=sys.stderr, flush=True)
+    return rows_of(PARTS)

@@ -11,6 +11,7 @@ import time
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 
+from bench.parts import wanted
 from bench.real import burst, faults, packing, races, requeue, throughput, verdict, warm
 from bench.real.bulk import say
 from bench.real.objects import shapes
@@ -71,26 +72,19 @@ ON_OWN_NODES: dict[str, Part] = {
 def measure() -> list[Row]:
     """All parts, in the order of the tables above."""
     sizes = SMALL if os.environ.get("BENCH_SMALL") else Sizes()
-    known = [*ON_EQUAL_NODES, *ON_OWN_NODES]
-    wanted = [name for name in os.environ.get("BENCH_PARTS", "").split(",") if name] or known
-    unknown = set(wanted) - set(known)
-    if unknown:
-        raise SystemExit(
-            f"BENCH_PARTS: there is no {', '.join(sorted(unknown))}; there are {', '.join(known)}"
-        )
-    return asyncio.run(_measure(sizes, wanted))
+    return asyncio.run(_measure(sizes, wanted([*ON_EQUAL_NODES, *ON_OWN_NODES])))
 
 
-async def _measure(sizes: Sizes, wanted: list[str]) -> list[Row]:
+async def _measure(sizes: Sizes, names: list[str]) -> list[Row]:
     found: list[Row] = []
-    shared = {name: part for name, part in ON_EQUAL_NODES.items() if name in wanted}
+    shared = {name: part for name, part in ON_EQUAL_NODES.items() if name in names}
     if shared:
         async with open_site() as site:
             await site.bulk.make_nodes(shapes(sizes.nodes))
             for name, part in shared.items():
                 found += await _timed(name, part, site, sizes)
     for name, part in ON_OWN_NODES.items():
-        if name in wanted:
+        if name in names:
             async with open_site() as site:
                 found += await _timed(name, part, site, sizes)
     return found

@@ -13,7 +13,7 @@ import pynvml
 
 from ingle_agent.device import DeviceError, GpuProcess, GpuSample, GpuShape, Health, NotPermitted
 from ingle_agent.nvmlmig import instances_of
-from ingle_agent.nvmltopology import Links, links_of, numa_of, peers
+from ingle_agent.nvmltopology import Links, links_of, numa_of, peers, text_of
 
 T = TypeVar("T")
 log = logging.getLogger(__name__)
@@ -124,7 +124,7 @@ class NvmlDevice:
             self._count(error)
             log.warning("GPU %d cannot be opened: %s", index, error)
             return None
-        return (uuid.decode() if isinstance(uuid, bytes) else uuid), index, handle
+        return text_of(uuid), index, handle
 
     def _shape(self, uuid: str, index: int, handle: Any) -> tuple[GpuShape, Links]:
         """A GPU that is lost at start keeps what little could be read."""
@@ -135,7 +135,7 @@ class NvmlDevice:
             except _Broken:
                 return absent
 
-        pci = ask("pci", lambda: _text(pynvml.nvmlDeviceGetPciInfo(handle).busId), "").lower()
+        pci = ask("pci", lambda: text_of(pynvml.nvmlDeviceGetPciInfo(handle).busId), "").lower()
         least, most = ask(
             "range", lambda: pynvml.nvmlDeviceGetPowerManagementLimitConstraints(handle), [0, 0]
         )
@@ -143,7 +143,7 @@ class NvmlDevice:
         shape = GpuShape(
             uuid=uuid,
             index=index,
-            product=ask("name", lambda: _text(pynvml.nvmlDeviceGetName(handle)), ""),
+            product=ask("name", lambda: text_of(pynvml.nvmlDeviceGetName(handle)), ""),
             pcie=pci,
             numa=numa_of(ask("numa", lambda: _affinity(handle), ()), pci, self._pci_root),
             nvlink_peers=(),
@@ -203,10 +203,6 @@ class NvmlDevice:
 
     def _count(self, error: pynvml.NVMLError) -> None:
         self.errors[type(error).__name__.removeprefix("NVMLError_")] += 1
-
-
-def _text(value: Any) -> str:
-    return value.decode() if isinstance(value, bytes) else str(value)
 
 
 def _affinity(handle: Any) -> tuple[int, ...]:

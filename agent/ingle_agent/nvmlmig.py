@@ -8,6 +8,7 @@ from typing import Any
 import pynvml
 
 from ingle_agent.device import GpuShape
+from ingle_agent.nvmltopology import text_of
 
 
 def instances_of(handle: Any, whole: GpuShape) -> list[tuple[Any, GpuShape]]:
@@ -23,8 +24,8 @@ def instances_of(handle: Any, whole: GpuShape) -> list[tuple[Any, GpuShape]]:
             continue
         shape = replace(
             whole,
-            uuid=_text(pynvml.nvmlDeviceGetUUID(part)),
-            product=_text(pynvml.nvmlDeviceGetName(part)),
+            uuid=text_of(pynvml.nvmlDeviceGetUUID(part)),
+            product=text_of(pynvml.nvmlDeviceGetName(part)),
             nvlink_peers=(),
             min_w=0,
             max_w=0,
@@ -34,7 +35,3 @@ def instances_of(handle: Any, whole: GpuShape) -> list[tuple[Any, GpuShape]]:
         )
         found.append((part, shape))
     return found
-
-
-def _text(value: Any) -> str:
-    return value.decode() if isinstance(value, bytes) else str(value)

@@ -20,6 +20,11 @@ class Links:
     switch: bool = False
 
 
+def text_of(value: Any) -> str:
+    """NVML's texts come as bytes or str, by function and version of its module."""
+    return value.decode() if isinstance(value, bytes) else str(value)
+
+
 def numa_of(mask: Sequence[int], pcie: str, pci_root: Path) -> int | None:
     """The lowest zone in NVML's mask of 64-bit words, else the kernel's word for the PCI device, else None."""
     for at, word in enumerate(mask):
@@ -45,7 +50,7 @@ def links_of(handle: Any) -> Links:
                 switch = True
             elif kind == pynvml.NVML_NVLINK_DEVICE_TYPE_GPU:
                 address = pynvml.nvmlDeviceGetNvLinkRemotePciInfo(handle, link).busId
-                gpus.add((address.decode() if isinstance(address, bytes) else str(address)).lower())
+                gpus.add(text_of(address).lower())
         except pynvml.NVMLError as error:
             if error.value in (pynvml.NVML_ERROR_NOT_SUPPORTED, pynvml.NVML_ERROR_INVALID_ARGUMENT):
                 break

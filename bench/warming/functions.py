@@ -9,7 +9,8 @@ from __future__ import annotations
 
 from typing import Final
 
-from bench.warming.rows import Progress, Row, folder, row
+from bench.parts import Progress, Row
+from bench.warming.rows import folder, row
 from ingle_core.warmpool.keepalive import ExpectedUse, Fixed, Histogram
 from ingle_simulator.functions import MINUTES, read_apps
 from ingle_simulator.warm import WITHIN_MINUTE_S

@@ -7,7 +7,8 @@ from __future__ import annotations
 
 from typing import Final
 
-from bench.warming.rows import Progress, Row, row
+from bench.parts import Progress, Row
+from bench.warming.rows import row
 from ingle_core.warmpool.keepalive import ExpectedUse, Fixed
 from ingle_simulator.warm import PRICE, WITHIN_MINUTE_S
 from ingle_simulator.warmmade import WORKLOADS, apps

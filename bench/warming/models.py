@@ -12,7 +12,8 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Final
 
-from bench.warming.rows import Progress, Row, folder, row
+from bench.parts import Progress, Row
+from bench.warming.rows import folder, row
 from ingle_core.warmpool.keepalive import ExpectedUse, Fixed, GreedyDual, Strategy
 from ingle_simulator import genai
 from ingle_simulator.warmbounds import belady_misses

@@ -3,12 +3,11 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Callable
 from pathlib import Path
-from typing import Any, Final
+from typing import Final
 
-Row = dict[str, Any]
-Progress = Callable[[str], None]
+from bench.parts import Row
+
 DATA: Final = "INGLE_DATA"
 
 

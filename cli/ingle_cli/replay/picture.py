@@ -73,10 +73,14 @@ def _text(x: float, y: float, text: str, anchor: str, colour: str = "black") -> 
     return f'<text x="{x:.1f}" y="{y:.1f}" text-anchor="{anchor}" fill="{colour}">{escape(text)}</text>'
 
 
-def drawn(path: Path, picture: str) -> None:
-    """Writes it. Failure where the name does not end with .svg, or the file cannot be written."""
-    if path.suffix != SUFFIX:
+def check_name(path: Path | None) -> None:
+    """Before a long replay: Failure where the name does not end with .svg."""
+    if path is not None and path.suffix != SUFFIX:
         raise Failure(f"--picture {path}: write a name that ends with {SUFFIX}.")
+
+
+def drawn(path: Path, picture: str) -> None:
+    """Writes it. Failure where the file cannot be written."""
     try:
         path.write_text(picture)
     except OSError as error:

@@ -2,18 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
 
 from rich.console import Console
-from rich.progress import BarColumn, MofNCompleteColumn, Progress, TaskID, TextColumn, TimeRemainingColumn
 from rich.table import Table
 from rich.text import Text
 
 from ingle_cli.failures import Failure
-from ingle_cli.replay.picture import SUFFIX, drawn, svg
+from ingle_cli.replay.picture import check_name, drawn, svg
+from ingle_cli.replay.progress import progress_on, teller
 from ingle_cli.text import Shown, paragraph, plural, table, title
 from ingle_simulator import openb
 from ingle_simulator.placement import FIRST_SEED, POLICIES, RATIO, Curve, mean_curve, replay
@@ -64,24 +64,18 @@ def _check(wanted: Wanted) -> None:
     unknown = [name for name in wanted.policies if name not in POLICIES]
     if unknown:
         raise Failure(f"--policy {unknown[0]!r}: there are {', '.join(POLICIES)}.")
-    if wanted.picture is not None and wanted.picture.suffix != SUFFIX:
-        raise Failure(f"--picture {wanted.picture}: write a name that ends with {SUFFIX}.")
+    check_name(wanted.picture)
 
 
 def _curves(
     name: str, nodes: Sequence[openb.TraceNode], pods: Sequence[openb.TracePod], seeds: int, console: Console
 ) -> list[Curve]:
-    columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
     found = []
-    with Progress(*columns, console=console, transient=True, disable=not console.is_terminal) as progress:
+    with progress_on(console) as progress:
         for seed in range(FIRST_SEED, FIRST_SEED + seeds):
             task = progress.add_task(f"{name}, seed {seed}", total=None)
-            found.append(replay(name, nodes, pods, seed=seed, progress=_teller(progress, task)))
+            found.append(replay(name, nodes, pods, seed=seed, progress=teller(progress, task)))
     return found
-
-
-def _teller(progress: Progress, task: TaskID) -> Callable[[int, int], None]:
-    return lambda done, total: progress.update(task, completed=done, total=total)
 
 
 def _table(means: dict[str, tuple[float, ...]]) -> Table:

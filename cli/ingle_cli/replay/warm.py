@@ -9,10 +9,10 @@ from pathlib import Path
 from typing import Final
 
 from rich.console import Console
-from rich.progress import BarColumn, Progress, TaskProgressColumn, TextColumn, TimeRemainingColumn
 
 from ingle_cli.failures import Failure
-from ingle_cli.replay.picture import drawn, svg
+from ingle_cli.replay.picture import check_name, drawn, svg
+from ingle_cli.replay.progress import progress_on, teller
 from ingle_cli.text import Shown, paragraph, plural, table, title
 from ingle_simulator import functions, genai
 from ingle_simulator.lines import TraceError
@@ -40,6 +40,7 @@ class WarmWanted:
 
 def replayed_warm(wanted: WarmWanted, progress_to: Console) -> Shown:
     """Replays all policies, and draws. Raises Failure where the trace or a name is wrong."""
+    check_name(wanted.picture)
     try:
         show = {"genai": _models, "functions": _functions}[kind(wanted.trace)]
         return show(wanted, progress_to)
@@ -60,7 +61,7 @@ def _models(wanted: WarmWanted, console: Console) -> Shown:
     load_s = genai.load_times((r.model for r in requests), genai.read_loads_s(wanted.trace), wanted.seed)
     room = Room(wanted.slots, wanted.sleepers)
     lines, curves = [], {}
-    with _progress(console) as progress:
+    with progress_on(console) as progress:
         for name in names:
             task = progress.add_task(name, total=len(requests))
             out = replay_slots(
@@ -68,7 +69,7 @@ def _models(wanted: WarmWanted, console: Console) -> Shown:
                 requests,
                 load_s,
                 room,
-                lambda done, _, task=task: progress.update(task, completed=done),  # type: ignore[misc]
+                teller(progress, task),
             )
             shares = [f"{out.percent(found):.2f} %" for found in (Found.COLD, Found.ASLEEP, Found.STARTING)]
             mean_s = sum(out.waits_s) / len(out.waits_s)
@@ -99,13 +100,13 @@ def _functions(wanted: WarmWanted, console: Console) -> Shown:
     apps = functions.read_apps(wanted.trace)
     needed = [sum(app.needed[minute] for app in apps) for minute in range(functions.MINUTES)]
     lines, curves = [], {}
-    with _progress(console) as progress:
+    with progress_on(console) as progress:
         for name in names:
             task = progress.add_task(name, total=functions.MINUTES)
             out = replay_minutes(
                 MINUTES[name](),
                 apps,
-                progress=lambda done, _, task=task: progress.update(task, completed=done),  # type: ignore[misc]
+                progress=teller(progress, task),
             )
             cold, gb_min = out.total()
             lines.append(
@@ -132,11 +133,6 @@ def shares_so_far(cold: Sequence[int], of: Sequence[int]) -> tuple[float, ...]:
         end = max(1, step * len(cold) // STEPS)
         found.append(100.0 * sum(cold[:end]) / max(1, sum(of[:end])))
     return tuple(found)
-
-
-def _progress(console: Console) -> Progress:
-    columns = (TextColumn("{task.description}"), BarColumn(), TaskProgressColumn(), TimeRemainingColumn())
-    return Progress(*columns, console=console, transient=True, disable=not console.is_terminal)
 
 
 def _draw(wanted: WarmWanted, curves: dict[str, tuple[float, ...]], heading: str) -> None:

@@ -12,6 +12,7 @@ from pathlib import Path
 import pytest
 
 from ingle_lab.controlplane import ControlPlaneError, binaries, golang
+from ingle_lab.controlplane.compiling import explain_failure
 from ingle_lab.controlplane.processes import identify, wait
 from ingle_lab.controlplane.progress import Progress, follow
 
@@ -107,11 +108,11 @@ def test_go_versions_compare_as_numbers(older: str, newer: str) -> None:
         ("go: m@v1: module lookup disabled by GOPROXY=off", "Check the network"),
         ("compile: writing output: no space left on device", "The disk is full"),
         ("link: signal: killed", "lack of memory"),
-        ("x.go:1: undefined: y", "as in git"),
+        ("x.go:1: undefined: y", "Check that hack/controlplane is as in git"),
     ],
 )
 def test_a_failed_build_says_what_to_do(said: str, advice: str) -> None:
-    message = binaries.explain_failure("[1/5] etcd", [said])
+    message = explain_failure("[1/5] etcd", [said], binaries.MODULE_DIR)
     assert advice in message
     assert said in message
 

@@ -8,16 +8,15 @@ import hashlib
 import os
 import re
 import shutil
-import subprocess
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
 from ingle_lab.controlplane import golang
+from ingle_lab.controlplane.compiling import compile_into
 from ingle_lab.controlplane.errors import ControlPlaneError
 from ingle_lab.controlplane.preflight import GIB_BYTES, check_disk
-from ingle_lab.controlplane.processes import tethered
-from ingle_lab.controlplane.progress import Progress, follow
+from ingle_lab.controlplane.progress import Progress
 
 MODULE_DIR = Path(__file__).resolve().parents[3] / "controlplane"
 PACKAGES: Mapping[str, str] = {
@@ -28,9 +27,6 @@ PACKAGES: Mapping[str, str] = {
     "kubectl": "k8s.io/kubernetes/cmd/kubectl",
 }
 NEED_BYTES = 6 * GIB_BYTES
-_NO_NETWORK = re.compile(
-    r"dial tcp|no such host|i/o timeout|(Get|reading) \"?https?://|module lookup disabled"
-)
 
 
 def cache_dir() -> Path:
@@ -140,65 +136,5 @@ def _build(wanted: Plan, progress: Progress, extra: Mapping[str, str]) -> None:
         f"building etcd and Kubernetes {wanted.kubernetes_version} with Go {wanted.go.version}: "
         "about 12 minutes on 2 cores the first time; stopped and started again, it goes on where it was"
     )
-    target = wanted.folder.parent
-    partial = target.with_name(f"{target.name}.partial")
-    (partial / "bin").mkdir(parents=True)
-    environment = {
-        **os.environ,
-        "CGO_ENABLED": "0",
-        "GOTOOLCHAIN": "local",
-        "GOWORK": "off",
-        "GOFLAGS": "-mod=readonly -buildvcs=false",
-        **extra,
-    }
-    try:
-        for number, (name, package) in enumerate(PACKAGES.items(), start=1):
-            command = [str(wanted.go.command), "build", "-v", "-trimpath"]
-            command += [
-                "-ldflags",
-                linker_flags(wanted.kubernetes_version),
-                "-o",
-                f"{partial}/bin/{name}",
-                package,
-            ]
-            _build_one(command, environment, progress, f"[{number}/{len(PACKAGES)}] {name}")
-        shutil.rmtree(target, ignore_errors=True)
-        partial.rename(target)
-    finally:
-        shutil.rmtree(partial, ignore_errors=True)
-
-
-def _build_one(command: list[str], environment: Mapping[str, str], progress: Progress, title: str) -> None:
-    process = subprocess.Popen(
-        tethered(command),
-        cwd=MODULE_DIR,
-        env=dict(environment),
-        stdout=subprocess.DEVNULL,
-        stderr=subprocess.PIPE,
-        text=True,
-    )
-    try:
-        code, tail = follow(process, progress, title)
-    except BaseException:
-        process.kill()
-        process.wait()
-        raise
-    if code != 0:
-        raise ControlPlaneError(explain_failure(title, tail))
-
-
-def explain_failure(title: str, lines: list[str]) -> str:
-    """A message for a person from the last lines that Go printed."""
-    text = "\n".join(lines[-12:])
-    if _NO_NETWORK.search(text):
-        advice = (
-            "Go could not download a module. Check the network; behind a proxy set GOPROXY (and HTTPS_PROXY) "
-            "to an address that serves Go modules, then run the command again: it goes on where it stopped."
-        )
-    elif "no space left on device" in text:
-        advice = "The disk is full. Free some space (6 GiB are needed) or move INGLE_CACHE_DIR and GOCACHE."
-    elif "signal: killed" in text:
-        advice = "A compiler was killed, most likely for lack of memory: 4 GiB are needed."
-    else:
-        advice = "Check that hack/controlplane is as in git, then run the command again."
-    return f"building {title} failed. {advice}\nGo said:\n{text}"
+    flags = linker_flags(wanted.kubernetes_version)
+    compile_into(wanted.folder.parent, wanted.go, MODULE_DIR, PACKAGES, flags, progress, extra)

@@ -3,20 +3,17 @@
 from __future__ import annotations
 
 import hashlib
-import os
 import re
-import shutil
-import subprocess
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
 from ingle_lab.controlplane import golang
-from ingle_lab.controlplane.binaries import cache_dir, explain_failure, one_build_at_a_time
+from ingle_lab.controlplane.binaries import cache_dir, one_build_at_a_time
+from ingle_lab.controlplane.compiling import compile_into
 from ingle_lab.controlplane.errors import ControlPlaneError
 from ingle_lab.controlplane.preflight import GIB_BYTES, check_disk
-from ingle_lab.controlplane.processes import tethered
-from ingle_lab.controlplane.progress import Progress, follow
+from ingle_lab.controlplane.progress import Progress
 
 MODULE_DIR = Path(__file__).resolve().parents[3] / "helm"
 PACKAGES: Mapping[str, str] = {"helm": "helm.sh/helm/v4/cmd/helm", "kstatus": "./kstatus"}
@@ -83,41 +80,5 @@ def build(cache: Path | None = None, *, progress: Progress | None = None) -> Pat
 def _build(wanted: Plan, progress: Progress) -> None:
     golang.install(wanted.go)
     progress.say(f"building Helm {wanted.version} with Go {wanted.go.version}: about 3 minutes on 2 cores")
-    target = wanted.folder.parent
-    partial = target.with_name(f"{target.name}.partial")
-    (partial / "bin").mkdir(parents=True)
-    try:
-        for number, (name, package) in enumerate(PACKAGES.items(), start=1):
-            command = [str(wanted.go.command), "build", "-v", "-trimpath"]
-            command += ["-ldflags", linker_flags(wanted.version), "-o", f"{partial}/bin/{name}", package]
-            _build_one(command, progress, f"[{number}/{len(PACKAGES)}] {name}")
-        shutil.rmtree(target, ignore_errors=True)
-        partial.rename(target)
-    finally:
-        shutil.rmtree(partial, ignore_errors=True)
-
-
-def _build_one(command: list[str], progress: Progress, title: str) -> None:
-    environment = {
-        **os.environ,
-        "CGO_ENABLED": "0",
-        "GOTOOLCHAIN": "local",
-        "GOWORK": "off",
-        "GOFLAGS": "-mod=readonly -buildvcs=false",
-    }
-    process = subprocess.Popen(
-        tethered(command),
-        cwd=MODULE_DIR,
-        env=environment,
-        stdout=subprocess.DEVNULL,
-        stderr=subprocess.PIPE,
-        text=True,
-    )
-    try:
-        code, tail = follow(process, progress, title)
-    except BaseException:
-        process.kill()
-        process.wait()
-        raise
-    if code != 0:
-        raise ControlPlaneError(explain_failure(f"{title} of hack/helm", tail))
+    flags = linker_flags(wanted.version)
+    compile_into(wanted.folder.parent, wanted.go, MODULE_DIR, PACKAGES, flags, progress)
