@@ -72,12 +72,7 @@ class Conflicts:
         return pool in self._profiles
 
     def take_over(self, columns: Columns, rows: int) -> int:
-        """Works ahead of the next call: takes over at most about `rows` rows. How many are left after that.
-
-        Without any profile there is nothing to work out.
-        """
-        if not self._profiles:
-            return 0
+        """Works ahead of the next call: takes over at most about `rows` rows. How many are left after that."""
         self._fit(columns)
         changed = np.flatnonzero(columns.node["version"] != self._version)
         self._write(columns, changed[:rows].tolist(), islice(self._outdated, max(0, rows - len(changed))))
