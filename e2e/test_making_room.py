@@ -69,6 +69,12 @@ def memory_of(scene: Scene, uuid: str) -> tuple[int, dict[str, int], int]:
     return scene.witness.used_mib(uuid), claimed, gpu["allocatableMiB"]
 
 
+async def settled(scene: Scene, uuid: str, sleeper: str) -> tuple[int, dict[str, int], int] | None:
+    """The memory of a GPU once its sleeper is charged its residue and no more."""
+    found = memory_of(scene, uuid)
+    return found if found[1][sleeper] == ASLEEP_MIB else None
+
+
 @contextlib.asynccontextmanager
 async def full_node(scene: Scene) -> AsyncIterator[tuple[Object, Object]]:
     """All GPUs are held: half by an idle engine, half by one of Low priority that works on a request throughout."""
@@ -117,8 +123,10 @@ async def test_an_idle_engine_gives_way_to_a_higher_priority_where_what_if_said_
             assert f"{name} sleeps on {NODE} for {URGENT}/high" in await event(scene, "GaveWay", "idle")
             await serving(scene, high)
             (gpu,) = gpus_of(pod)
-            used_mib, claimed_mib, allocatable_mib = memory_of(scene, gpu)
-            assert (claimed_mib[pod["metadata"]["uid"]], claimed_mib[uid]) == (60_000, ASLEEP_MIB)
+            used_mib, claimed_mib, allocatable_mib = await scene.until(
+                "the sleeper's claim to follow its memory", lambda: settled(scene, gpu, uid)
+            )
+            assert claimed_mib[pod["metadata"]["uid"]] == 60_000
             assert 50_000 < used_mib <= sum(claimed_mib.values()) <= allocatable_mib
         assert await running(scene) == job
 

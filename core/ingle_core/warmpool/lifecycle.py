@@ -31,7 +31,7 @@ class EngineFacts:
 
     `drained`: no router picks it, none has a request there, and the engine reports none running.
     `quiet_at_s`: since when it is drained, None while it is not. `sleep_sent`: a sleep call may have gone out since it
-    entered Sleeping; False only where that is certain.
+    entered Sleeping; False only where that is certain. `claimed_mib`: its claim on one GPU, None unknown.
     """
 
     state: State
@@ -49,6 +49,7 @@ class EngineFacts:
     gpu_lost: bool = False
     quiet_at_s: float | None = None
     sleep_sent: bool = True
+    claimed_mib: int | None = None
 
 
 @dataclass(frozen=True)
@@ -76,6 +77,7 @@ class Step:
 
 
 WAIT = Step(Act.WAIT)
+SHRINK_MIB = 64
 
 
 def step(facts: EngineFacts, goal: State | None, limits: Limits, now_s: float) -> Step:
@@ -152,7 +154,16 @@ def _asleep(facts: EngineFacts, goal: State | None, limits: Limits, now_s: float
         return Step(Act.CLOSE_GATE, "Asleep")
     if facts.asleep is False or goal is State.AWAKE:
         return Step(Act.MOVE, "Wanted", State.WAKING)
+    if overcharged_mib(facts) >= SHRINK_MIB:
+        return Step(Act.MOVE, "MemoryFell", State.ASLEEP)
     return WAIT
+
+
+def overcharged_mib(facts: EngineFacts) -> int:
+    """MiB that a sleeper's claim is above its residue and above what it keeps: memory may fall on after a sleep."""
+    if facts.state is not State.ASLEEP or facts.measured_mib is None or facts.claimed_mib is None:
+        return 0
+    return max(0, facts.claimed_mib - max(facts.residue_mib, facts.measured_mib))
 
 
 def _waking(facts: EngineFacts, goal: State | None, limits: Limits, now_s: float) -> Step:

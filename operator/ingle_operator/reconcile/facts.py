@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import time
 
+from ingle_core.ledger import Ledger
 from ingle_core.warmpool.facts import State
 from ingle_core.warmpool.lifecycle import EngineFacts
 from ingle_kit.objects import InferencePoolSpec
@@ -38,6 +39,7 @@ async def read_facts(
         gpu_lost=any(r is not None and r.health == "Lost" for r in readings),
         quiet_at_s=_quiet_at_s(world, pod, state, drained),
         sleep_sent=world.notes.may_have_slept(pod.uid),
+        claimed_mib=claimed_mib(ledger, pod),
     )
 
 
@@ -75,6 +77,12 @@ def _quiet_at_s(world: World, pod: EnginePod, state: State, drained: bool) -> fl
         return world.notes.quiet_at_s.setdefault(pod.uid, time.time())
     world.notes.quiet_at_s.pop(pod.uid, None)
     return None
+
+
+def claimed_mib(ledger: Ledger | None, pod: EnginePod) -> int | None:
+    """The most that is claimed for the engine on one of its GPUs, None without a claim."""
+    claims = [c for gpu in ledger.gpus for c in gpu.claims if gpu.uuid in pod.gpus] if ledger else []
+    return max((c.memory_mib for c in claims if c.pod_uid == pod.uid), default=None)
 
 
 def measured_mib(world: World, pod: EnginePod) -> int | None:

@@ -67,7 +67,7 @@ async def move_engine(
     world.notes.troubles.pop(pod.uid, None)
     world.notes.wanted_w.pop(pod.uid, None)
     world.add("pool", pool.name)
-    if to is State.ASLEEP:
+    if to is State.ASLEEP and facts.state is not to:
         await tell(world, INFERENCE_POOL, pool, Reason.PUT_TO_SLEEP, f"engine {pod.key[1]} sleeps")
     return None
 

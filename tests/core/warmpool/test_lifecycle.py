@@ -112,6 +112,14 @@ def test_a_sleeper_is_charged_what_it_was_measured_to_keep() -> None:
     assert charge_mib(State.WAKING, AWAKE_MIB, RESIDUE_MIB, 100) == AWAKE_MIB
 
 
+def test_a_sleepers_claim_follows_its_memory_down_to_the_residue() -> None:
+    sleeper = {"state": State.ASLEEP, "gate": False, "asleep": None, "claimed_mib": RESIDUE_MIB + 300}
+    assert taken(measured_mib=RESIDUE_MIB, **sleeper) == Step(Act.MOVE, "MemoryFell", State.ASLEEP)
+    assert taken(measured_mib=RESIDUE_MIB + 290, **sleeper).act is Act.WAIT
+    assert taken(measured_mib=None, **sleeper).act is Act.WAIT
+    assert taken(State.AWAKE, measured_mib=RESIDUE_MIB, **sleeper).to is State.WAKING
+
+
 # -- the model: an engine, its pod, the ledger, and an operator that may die between any two writes ----------------
 
 
