@@ -15,6 +15,7 @@ import msgspec
 
 from ingle_core.ledger import TRANSITIONS, Holder, Ledger, LedgerError, Op, PodRef, claim, difference, release
 from ingle_core.placement import NAMES, RESERVED_ELSEWHERE, TEXTS, GpuAnnotation
+from ingle_core.warmpool.cachekey import hardware_of
 from ingle_extender.assumptions import Assumptions, Pending
 from ingle_extender.decisions import Decision, Decisions
 from ingle_extender.filtering import BAD_ASK, Filtering, stamp
@@ -24,7 +25,7 @@ from ingle_extender.wire import BindArgs, Pod
 from ingle_kit.kube import Kube, KubeError, NotFound, Object, Unavailable
 from ingle_kit.ledger import Plan, Refused, Written
 from ingle_kit.ledgerwriter import LedgerWriter
-from ingle_kit.names import ANNOTATION_GPUS, POD
+from ingle_kit.names import ANNOTATION_GPUS, ANNOTATION_HARDWARE, POD
 
 log = logging.getLogger(__name__)
 
@@ -137,7 +138,7 @@ class Binding:
         gpus = written.ledger.gpus_of(args.pod_uid)
         extra = await self._wanted(args)
         annotations = {} if extra is None else {extra.key: extra.value(gpus)}
-        annotations |= {ANNOTATION_GPUS: ",".join(gpus)}
+        annotations |= {ANNOTATION_GPUS: ",".join(gpus), ANNOTATION_HARDWARE: self._hardware(args.node, gpus)}
         metadata = {"name": args.pod_name, "namespace": args.pod_namespace, "uid": args.pod_uid}
         body: dict[str, Any] = {
             "apiVersion": "v1",
@@ -152,6 +153,11 @@ class Binding:
         except KubeError as fault:
             return await self._settle(args, written, fault)
         return ""
+
+    def _hardware(self, node: str, gpus: tuple[str, ...]) -> str:
+        """What compile caches of these GPUs are made for."""
+        seen = self._nodes.seen(node)
+        return seen.node.status.hardware(gpus) if seen else hardware_of("", "")
 
     async def _wanted(self, args: BindArgs) -> GpuAnnotation | None:
         """What the pod wants beside the GPUs; asked of the API server where filter ran in an earlier process."""

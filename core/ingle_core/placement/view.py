@@ -121,7 +121,8 @@ class View:
     def _subtract_cells(self, places: Array, rows: Array, mib: Array, watts: Array) -> None:
         """From whole GPUs, some of them perhaps several times: what a GPU is charged grows by all its watts together."""
         claimed, floor = self.gpu["claimed_w"], self.gpu["floor_w"]
-        place, row = np.unique(np.stack([places, rows]), axis=1)
+        width = claimed.shape[1]
+        place, row = np.divmod(np.array(sorted(set((places * width + rows).tolist()))), width)
         before = np.maximum(floor[place, row], claimed[place, row])
         np.add.at(claimed, (places, rows), watts)
         after = np.maximum(floor[place, row], claimed[place, row])
