@@ -4,6 +4,8 @@ VENV := .venv
 BIN := $(VENV)/bin
 STARTED := $(shell date +%s.%N)
 export INGLE_DATA ?= ../shared/data
+# KUBERNETES=1.35 builds and uses that older control plane instead, with any target.
+export INGLE_KUBERNETES := $(KUBERNETES)
 
 .DEFAULT_GOAL := help
 .PHONY: help install controlplane demo test lint types layers generated unit unit-half unit-rest e2e bench lock clean

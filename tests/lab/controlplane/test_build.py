@@ -81,6 +81,17 @@ def test_the_folder_depends_on_the_go_version(tmp_path: Path) -> None:
     assert newer.folder != binaries.plan(tmp_path, search_path="").folder
 
 
+def test_an_older_kubernetes_is_another_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    newest = binaries.plan(tmp_path)
+    monkeypatch.setenv("INGLE_KUBERNETES", "1.35")
+    older = binaries.plan(tmp_path)
+    assert older.kubernetes_version.startswith("v1.35.")
+    assert older.folder != newest.folder
+    monkeypatch.setenv("INGLE_KUBERNETES", "1.2")
+    with pytest.raises(ControlPlaneError, match=r"no hack/controlplane/v1\.2\. Known: 1\.35"):
+        binaries.plan(tmp_path)
+
+
 def test_a_go_that_is_too_old_is_passed_over_for_the_wheel(tmp_path: Path) -> None:
     go = tmp_path / "go"
     go.write_text("#!/bin/sh\necho go1.20.1\n")

@@ -34,11 +34,26 @@ def cache_dir() -> Path:
     return Path(os.environ.get("INGLE_CACHE_DIR") or Path.home() / ".cache" / "ingle")
 
 
+def module_dir(kubernetes: str = "") -> Path:
+    """The Go module of an older Kubernetes such as 1.35; empty: the one that is used else. Raises for an unknown one."""
+    if not kubernetes:
+        return MODULE_DIR
+    older = {folder.name.removeprefix("v"): folder for folder in MODULE_DIR.glob("v*.*")}
+    if kubernetes not in older:
+        known = ", ".join(sorted(older))
+        raise ControlPlaneError(
+            f"INGLE_KUBERNETES={kubernetes}: there is no hack/controlplane/v{kubernetes}. Known: {known}; "
+            "leave it out for the newest."
+        )
+    return older[kubernetes]
+
+
 @dataclass(frozen=True)
 class Plan:
     """What would be built, by what, and where it goes."""
 
     go: golang.Go
+    module: Path
     kubernetes_version: str
     folder: Path
 
@@ -50,15 +65,16 @@ class Plan:
 def plan(cache: Path | None = None, *, search_path: str | None = None) -> Plan:
     """Work out the folder from go.mod, go.sum, etcd/main.go, the flags and the Go version; builds nothing."""
     cache = cache or cache_dir()
-    go_mod = (MODULE_DIR / "go.mod").read_text()
+    module = module_dir(os.environ.get("INGLE_KUBERNETES", ""))
+    go_mod = (module / "go.mod").read_text()
     go = golang.find_go(golang.required_version(go_mod), cache, search_path=search_path)
     version = re.search(r"^\s*k8s\.io/kubernetes (v\S+)", go_mod, re.MULTILINE)
     if not version:
-        raise ControlPlaneError("hack/controlplane/go.mod names no k8s.io/kubernetes; restore it from git.")
+        raise ControlPlaneError(f"{module}/go.mod names no k8s.io/kubernetes; restore it from git.")
     digest = hashlib.sha256(f"{go.version}\n{linker_flags(version[1])}\n".encode())
     for name in ("go.mod", "go.sum", "etcd/main.go"):
-        digest.update((MODULE_DIR / name).read_bytes())
-    return Plan(go, version[1], cache / "controlplane" / digest.hexdigest()[:16] / "bin")
+        digest.update((module / name).read_bytes())
+    return Plan(go, module, version[1], cache / "controlplane" / digest.hexdigest()[:16] / "bin")
 
 
 def linker_flags(version: str) -> str:
@@ -137,4 +153,4 @@ def _build(wanted: Plan, progress: Progress, extra: Mapping[str, str]) -> None:
         "about 12 minutes on 2 cores the first time; stopped and started again, it goes on where it was"
     )
     flags = linker_flags(wanted.kubernetes_version)
-    compile_into(wanted.folder.parent, wanted.go, MODULE_DIR, PACKAGES, flags, progress, extra)
+    compile_into(wanted.folder.parent, wanted.go, wanted.module, PACKAGES, flags, progress, extra)
