@@ -8,10 +8,10 @@ export INGLE_DATA ?= ../shared/data
 export INGLE_KUBERNETES := $(KUBERNETES)
 
 .DEFAULT_GOAL := help
-.PHONY: help install controlplane demo test lint types layers generated unit unit-half unit-rest e2e bench lock clean
+.PHONY: help install controlplane demo test lint types layers generated unit unit-half unit-rest e2e e2e-real bench lock clean
 
 help: ## this list
-	@grep -hE '^[a-z0-9]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:[^#]*## /\t/' | expand -t 14
+	@grep -hE '^[a-z0-9-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:[^#]*## /\t/' | expand -t 14
 
 install: $(VENV)/.installed ## virtual environment with every pinned dependency
 
@@ -63,7 +63,12 @@ unit-rest:
 e2e: controlplane ## the whole lab, by user story
 	$(BIN)/python -m pytest e2e
 
-bench: controlplane ## NAME=demo | filter | placement | placement-real | warm: measure, write bench/results/NAME.json and docs/benchmarks.md
+e2e-real: controlplane ## the chart on a real kubelet, needs root: docs/real-node.md
+	$(BIN)/python -m ingle_lab.realnode check
+	$(BIN)/python -m ingle_lab.realnode build
+	$(BIN)/python -m pytest e2e_real -s
+
+bench: controlplane ## NAME=demo | filter | placement | placement-real | warm | warm-real: measure, write bench/results/NAME.json and docs/benchmarks.md
 	$(BIN)/python -m bench.run $(NAME)
 
 lock: install ## pin dependencies anew

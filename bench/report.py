@@ -14,6 +14,7 @@ HEAD = """# Benchmarks
 Made by `python -m bench.report` from `bench/results/`; do not edit. GPUs, nodes and engines are simulated wherever a
 figure comes from the lab; the control plane, Envoy and all of Ingle are real. `placement` and `warm` replay traces on a
 virtual clock: all of their figures are simulated ([warm-pools.md](warm-pools.md) says what `warm` assumes).
+[warm-real.md](warm-real.md) says what `warm-real` does, and what is computed in it.
 """
 
 

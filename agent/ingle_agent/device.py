@@ -71,6 +71,10 @@ class Device(Protocol):
     def errors(self) -> Mapping[str, int]:
         """Failed driver calls so far, by the driver's error name."""
 
+    @property
+    def driver_version(self) -> str:
+        """Empty where the driver does not tell."""
+
     def open(self) -> None:
         """Load the driver library and find the GPUs. Raises DeviceError with what to do."""
 

@@ -30,6 +30,7 @@ class Snapshot:
     ledger: Ledger | None
     errors: dict[str, int]
     limit_writes: int
+    driver_version: str = ""
 
 
 class Loop:
@@ -93,6 +94,7 @@ class Loop:
                     ledger=ledger,
                     errors=dict(self._device.errors),
                     limit_writes=self._enforcer.writes,
+                    driver_version=self._device.driver_version,
                 )
             )
             if not in_force.wrote:

@@ -42,12 +42,14 @@ class NvmlDevice:
         self._absent: set[tuple[str, str]] = set()
         self._reopen = False
         self.errors: Counter[str] = Counter()
+        self.driver_version = ""
 
     def open(self) -> None:
         if not hasattr(pynvml, "_nvmlGetFunctionPointer"):
             raise DeviceError("the module pynvml is not nvidia-ml-py: uninstall the package that shadows it")
         try:
             pynvml.nvmlInit()
+            self.driver_version = self._driver_version()
             found = [self._found(index) for index in range(pynvml.nvmlDeviceGetCount())]
         except pynvml.NVMLError as error:
             self._count(error)
@@ -90,6 +92,13 @@ class NvmlDevice:
                     "no permission to set power limits: needs root or CAP_SYS_ADMIN"
                 ) from error
             raise DeviceError(f"limit {watts} W refused for {uuid}: {error}") from error
+
+    def _driver_version(self) -> str:
+        try:
+            return text_of(pynvml.nvmlSystemGetDriverVersion())
+        except pynvml.NVMLError as error:
+            self._count(error)
+            return ""
 
     def _open_again(self) -> None:
         """After a driver reload every handle is stale; what the driver could not do before it may do now."""

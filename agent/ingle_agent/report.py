@@ -16,7 +16,7 @@ from ingle_agent.podresources import Holding
 from ingle_agent.status import status_of, worth_writing, worth_writing_later
 from ingle_kit.kube import Kube, KubeError
 from ingle_kit.names import GPU_NODE
-from ingle_kit.objects import GPUNodeStatus, WarmItem, dump, with_condition
+from ingle_kit.objects import Disk, GPUNodeStatus, WarmItem, dump, with_condition
 from ingle_kit.watch import Key, Reflector
 
 FIELD_MANAGER = "ingle-agent"
@@ -46,7 +46,7 @@ class Reporter:
         deadline_s: float,
         on_ledger: Callable[[Ledger], None],
         wrong_zone: Callable[[], Collection[str]],
-        warm: Callable[[], list[WarmItem]],
+        warm: Callable[[], tuple[list[WarmItem], Disk | None]],
         holding: Callable[[], Holding | None],
     ) -> None:
         self._kube, self._hub, self._node, self._boot_id = kube, hub, node, boot_id
@@ -132,7 +132,8 @@ class Reporter:
         """Without NUMA zones, whose free memory is read only for a write."""
         stale = self._hub.reading_age_s() > self._deadline_s
         new = status_of(snapshot, self._boot_id, time.time(), stale, self._wrong_zone(), self._holding())
-        new = new.model_copy(update={"warm": self._warm()})
+        items, disk = self._warm()
+        new = new.model_copy(update={"warm": items, "disk_mib": disk})
         if self._written is None:
             return new
         conditions = self._written.conditions

@@ -116,7 +116,7 @@ def _parts(
         deadline_s=settings.reading_deadline_seconds,
         on_ledger=obey,
         wrong_zone=lambda: zones.wrong,
-        warm=lambda: warm.items,
+        warm=lambda: (warm.items, warm.disk),
         holding=lambda: holders.holding,
     )
     zones = ZoneCheck(
@@ -125,7 +125,12 @@ def _parts(
         snapshot=lambda: hub.snapshot,
         on_change=reporter.look,
     )
-    warm = WarmCheck(settings.cache_root, pause_s=settings.cache_seconds, on_change=reporter.look)
+    warm = WarmCheck(
+        settings.cache_root,
+        pause_s=settings.cache_seconds,
+        quiet_s=settings.cache_quiet_seconds,
+        on_change=reporter.look,
+    )
     holders = HolderCheck(
         settings.pod_resources_socket,
         node=settings.node_name,

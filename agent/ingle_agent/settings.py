@@ -43,11 +43,17 @@ class AgentSettings(BaseSettings):
     )
     cache_root: Path = Field(
         default=Path("/var/lib/ingle/cache"),
-        description="Folder of the node with weights/MODEL/ (name percent-encoded) and compile/KEY/: what is there"
-        " is told in GPUNode.status.warm.",
+        description="Folder of the node with weights/NAME/ (percent-encoded) and compile/KEY/: what is there is told in"
+        " GPUNode.status.warm.",
     )
     cache_seconds: float = Field(
-        default=30.0, gt=0, description="Seconds between two looks at the names in that folder."
+        default=30.0, gt=0, description="Seconds between two looks into that folder."
+    )
+    cache_quiet_seconds: float = Field(
+        default=10.0,
+        ge=0,
+        description="A compile cache counts once nothing in it has changed for so many seconds: until then an engine"
+        " fills it.",
     )
     namespace: str = Field(default=SYSTEM_NAMESPACE, description="Namespace of holder pods.")
     pod_resources_socket: str = Field(

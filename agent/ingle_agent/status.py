@@ -50,6 +50,7 @@ def status_of(
         heartbeat_at=timestamp(now_s),
         gpus=gpus,
         misplaced=misplaced,
+        driver_version=snapshot.driver_version or None,
         conditions=_conditions(snapshot, gpus, misplaced, now_s),
     )
 
@@ -149,7 +150,7 @@ def _attached(
 
 def worth_writing(old: GPUNodeStatus | None, new: GPUNodeStatus, foreign_step_mib: int) -> bool:
     """Decisions wait for it: foreign memory moved by a step, or what is there, its health or conditions changed."""
-    if old is None or old.boot_id != new.boot_id:
+    if old is None or (old.boot_id, old.driver_version) != (new.boot_id, new.driver_version):
         return True
     if [_shape(gpu) for gpu in old.gpus] != [_shape(gpu) for gpu in new.gpus]:
         return True

@@ -1,4 +1,5 @@
-"""`python -m charts.generate` writes what is generated in charts/ingle; `--check` fails where a file differs."""
+"""`python -m charts.generate` writes what is generated in charts/ingle, and docs/metrics.md; `--check` fails where a
+file differs."""
 
 from __future__ import annotations
 
@@ -8,6 +9,8 @@ from pathlib import Path
 
 import yaml
 from charts.generate.copies import ROOT, copies
+from charts.generate.dashboard import dashboard_text
+from charts.generate.metrics import metrics_text
 from charts.generate.schema import PROCESSES, schema_text, settings_defaults
 from charts.generate.text import tables, values_text
 
@@ -21,6 +24,8 @@ def files() -> Iterator[tuple[Path, str]]:
     yield CHART / "values.yaml", values_text()
     yield CHART / "files" / "defaults.yaml", defaults_text()
     yield CHART / "README.md", readme((CHART / "README.md").read_text())
+    yield CHART / "dashboards" / "ingle.json", dashboard_text()
+    yield ROOT / "docs" / "metrics.md", metrics_text()
     for name, text in copies():
         yield CHART / name, text
 

@@ -64,6 +64,11 @@ class Gpus(Part):
         False,
         description="Start vLLM engines by our launcher, which keeps them on the NUMA zone of their GPUs.",
     )
+    node_cache: bool = Field(
+        False,
+        description="Keep compile caches and copies of weights in agent.hostDirectory of each node. Engines and copiers"
+        " get hostPath volumes there, so the pools' namespaces must allow Pod Security `privileged`.",
+    )
 
 
 class Pools(Part):
@@ -167,7 +172,7 @@ class ServiceMonitor(Part):
 
 
 class PrometheusRule(Part):
-    enabled: bool = Field(False, description="Alerts.")
+    enabled: bool = Field(False, description="Alerts and recorded rates.")
     labels: Labels = Field({}, description="Labels that Prometheus selects by.")
 
 

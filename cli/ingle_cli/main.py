@@ -1,12 +1,13 @@
 """`ingle`, also `kubectl ingle`: what the cluster's models do, and why. It only reads.
 
-Exit codes: 0 answered; 1 there is no such object or reason, or the pool would be refused; 2 nobody could be
+Exit codes: 0 answered; 1 there is no such object or reason, the pool would be refused, or something is wrong; 2 nobody could be
 asked (wrong arguments, no kubeconfig, no connection, a right is missing): the reason is one sentence on stderr.
 """
 
 from __future__ import annotations
 
 import asyncio
+import os
 import platform
 import sys
 import time
@@ -24,14 +25,19 @@ from ingle_cli import explain as explaining
 from ingle_cli import replay as replaying
 from ingle_cli import whatif as asking
 from ingle_cli.access import CallersKube, Wish, connect
-from ingle_cli.failures import Failure, failure
+from ingle_cli.doctor import doctor as examine
+from ingle_cli.failures import EXIT_UNKNOWN, Failure, failure
 from ingle_cli.status import read_cluster, screen, summarise
 from ingle_cli.text import Shown, clean, console, rendered
+from ingle_cli.watch import watch as watching
 from ingle_kit.kube import KubeError
 from ingle_kit.whatif import REPLICAS_MAX
 
 HELP = "What the cluster's models do, and why. Only reads, with your own kubeconfig and rights."
-CODES = "Exit codes: 0 answered, 1 no such object or reason, or a pool that is refused, 2 nobody could be asked (see stderr)."
+CODES = (
+    "Exit codes: 0 answered, 1 no such object or reason, a pool that is refused, or (doctor) something is wrong, "
+    "2 nobody could be asked (see stderr)."
+)
 
 Answer = tuple[Shown | str, Failure | None]
 
@@ -133,6 +139,44 @@ def explain(
         return await explainer(kube, short, time.time())
 
     _run(Wish(kubeconfig, context, namespace), ask)
+
+
+@app.command(epilog=CODES)
+def watch(
+    pool: Annotated[str, typer.Argument(metavar="POOL", show_default=False)],
+    namespace: Namespace = None,
+    kubeconfig: Kubeconfig = None,
+    context: Context = None,
+) -> None:
+    """A pool as it changes: tiers, waiting requests, decisions. One line a change on a pipe; ends with Ctrl-C."""
+
+    async def ask(kube: CallersKube) -> Answer:
+        await watching(kube, pool.removeprefix("pool/"), console())
+
+    try:
+        _run(Wish(kubeconfig, context, namespace), ask)
+    except KeyboardInterrupt:
+        raise typer.Exit(0) from None
+    except BrokenPipeError:
+        os.dup2(
+            os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno()
+        )  # or the interpreter complains at its end
+        raise typer.Exit(0) from None
+
+
+@app.command(epilog=CODES)
+def doctor(
+    output: Annotated[Output, typer.Option("--output", "-o", help="text or json.")] = Output.TEXT,
+    kubeconfig: Kubeconfig = None,
+    context: Context = None,
+) -> None:
+    """Whether all of Ingle is there and runs, and what to do where not."""
+
+    async def ask(kube: CallersKube) -> Answer:
+        shown, good = await examine(kube, time.time(), as_json=output is Output.JSON)
+        return shown, None if good else Failure("Something is wrong: see above.", EXIT_UNKNOWN)
+
+    _run(Wish(kubeconfig, context), ask)
 
 
 @app.command(epilog=CODES)

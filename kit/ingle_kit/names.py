@@ -16,10 +16,13 @@ LABEL_REVISION: Final = "ingle.dev/revision"
 LABEL_COMPONENT: Final = "ingle.dev/component"
 LABEL_MANAGED: Final = "ingle.dev/managed"
 COMPONENT_HOLDER: Final = "holder"
+COMPONENT_FETCH: Final = "fetch"
 
 ANNOTATION_PLACEMENT: Final = "ingle.dev/placement"
 ANNOTATION_GPUS: Final = "ingle.dev/gpus"
 ANNOTATION_REQUEUE: Final = "ingle.dev/requeue"
+ANNOTATION_HARDWARE: Final = "ingle.dev/hardware"
+ANNOTATION_FETCHES: Final = "ingle.dev/fetches"
 ANNOTATION_HOLDS: Final = "ingle.dev/holds-node"
 
 GATE_AWAKE: Final = "ingle.dev/awake"
@@ -76,6 +79,7 @@ NAMESPACE: Final = Kind("", "v1", "namespaces", "Namespace", False)
 SERVICE_ACCOUNT: Final = Kind("", "v1", "serviceaccounts", "ServiceAccount", True)
 EVENT: Final = Kind("", "v1", "events", "Event", True)
 LEASE: Final = Kind("coordination.k8s.io", "v1", "leases", "Lease", True)
+AUTOSCALER: Final = Kind("autoscaling", "v2", "horizontalpodautoscalers", "HorizontalPodAutoscaler", True)
 TOKEN_REVIEW: Final = Kind("authentication.k8s.io", "v1", "tokenreviews", "TokenReview", False)
 CRD: Final = Kind(
     "apiextensions.k8s.io", "v1", "customresourcedefinitions", "CustomResourceDefinition", False

@@ -52,11 +52,18 @@ class Measurement(msgspec.Struct, frozen=True):
 
 
 class EndpointDemand(msgspec.Struct, frozen=True):
-    """One engine as this router sees it. `pickable`: new requests may be sent to it."""
+    """One engine as this router sees it. `pickable`: new requests may be sent to it.
+
+    The engine's own word, None where it is not heard: `queue`, requests inside it that do not run yet; `kv_percent` of its
+    KV cache in use; `ttft_ms`, 90th percentile of the times to first token of the last minute, in ms.
+    """
 
     pod_uid: str
     pickable: bool
     in_flight: int
+    queue: int | None = None
+    kv_percent: int | None = None
+    ttft_ms: int | None = None
 
 
 class PoolDemand(msgspec.Struct, frozen=True):

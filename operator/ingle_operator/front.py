@@ -20,6 +20,8 @@ from ingle_operator.world import ALL
 
 TOPICS = {INFERENCE_POOL: "pool", ROUTING_POLICY: "policy", POWER_BUDGET: "budget"}
 STOP_S = 5.0
+IDENTITY: Any = "ingle-operator"
+"""Nobody reads it. Without one, kopf asks for the name of the user, and in a container the id has none."""
 
 
 class Front:
@@ -44,7 +46,11 @@ class Front:
         try:
             asyncio.run(
                 kopf.operator(
-                    registry=self._registry(), clusterwide=True, standalone=True, stop_flag=self._stop
+                    registry=self._registry(),
+                    identity=IDENTITY,
+                    clusterwide=True,
+                    standalone=True,
+                    stop_flag=self._stop,
                 )
             )
         except Exception:

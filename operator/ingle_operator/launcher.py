@@ -34,7 +34,7 @@ def with_launcher(
     mount = {"name": VOLUME, "mountPath": FOLDER}
     engine, *others = pod_spec["containers"]
     engine = engine | {
-        "command": ["python3", FILE, "--", *launcher.command],
+        "command": ["python3", FILE, "--", *(engine.get("command") or launcher.command)],
         "env": [*engine["env"], gpus_variable(GPUS_VARIABLE)],
         "volumeMounts": [*engine.get("volumeMounts", ()), mount | {"readOnly": True}],
     }

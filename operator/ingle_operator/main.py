@@ -103,6 +103,7 @@ async def _shut(world: World, front: Front, tasks: list[asyncio.Task[None]]) -> 
         await world.queue.close()
     await world.agents.close()
     await world.routers.close()
+    world.scaling.close()
     for task in tasks:
         task.cancel()
     await asyncio.gather(*tasks, return_exceptions=True)

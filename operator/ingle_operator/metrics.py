@@ -23,6 +23,8 @@ class OperatorMetrics(Collector):
         self.registry = CollectorRegistry()
         self.registry.register(self)
         self._world = world
+        for measured in world.notes.meter.collectors():
+            self.registry.register(measured)
         self.reconciles = PromCounter("ingle_reconciles", "Keys worked on", ["topic"], registry=self.registry)
 
     def collect(self) -> list[Metric]:
@@ -44,13 +46,17 @@ class OperatorMetrics(Collector):
             ),
             _count("ingle_wakes", "Wake calls sent", world.notes.wake_count),
             _count("ingle_ledger_conflicts", "Ledger writes repeated", world.notes.ledger_conflicts),
+            _gauge("ingle_weights_copiers", "Pods that copy weights to a node", len(world.copiers.store)),
+            _waits(world),
+            _misses(world, "weights", "ingle_weights_misses", "Starts without a whole copy of their weights"),
+            _misses(world, "compile", "ingle_compile_cache_misses", "Starts without their compile cache"),
         ]
         ages = GaugeMetricFamily(
             "ingle_watch_age_seconds", "Since the server was last heard", labels=["kind"]
         )
         for reflector in world.reflectors():
             ages.add_metric([reflector.plural], reflector.age_s())
-        return [*gauges, ages, _engines(world)]
+        return [*gauges, ages, _engines(world), *_forecasts(world)]
 
 
 def _gauge(name: str, text: str, value: float) -> GaugeMetricFamily:
@@ -59,6 +65,31 @@ def _gauge(name: str, text: str, value: float) -> GaugeMetricFamily:
 
 def _count(name: str, text: str, value: int) -> CounterMetricFamily:
     return CounterMetricFamily(name, text, value=value)
+
+
+def _waits(world: World) -> GaugeMetricFamily:
+    family = GaugeMetricFamily("ingle_weights_waits", "Wanted copies of weights that wait", labels=["reason"])
+    for reason, count in Counter(world.notes.fetch_waits.values()).items():
+        family.add_metric([reason.value], count)
+    return family
+
+
+def _misses(world: World, kind: str, name: str, text: str) -> CounterMetricFamily:
+    family = CounterMetricFamily(name, f"{text} on the node", labels=["reason"])
+    for (of, reason), count in world.notes.cache_misses.items():
+        if of == kind:
+            family.add_metric([reason], count)
+    return family
+
+
+def _forecasts(world: World) -> list[Metric]:
+    prometheus = world.scaling.history.prometheus
+    asked, failed = (prometheus.asked, prometheus.failed) if prometheus is not None else (0, 0)
+    return [
+        _gauge("ingle_forecasts", "Pools with a forecast", len(world.scaling.forecasts)),
+        _count("ingle_demand_history_queries", "Questions to Prometheus about load of the past", asked),
+        _count("ingle_demand_history_failures", "Of those, without an answer in time", failed),
+    ]
 
 
 def _engines(world: World) -> GaugeMetricFamily:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections import deque
+from collections import Counter, deque
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -10,9 +10,13 @@ from ingle_core.placement.requeue import Told
 from ingle_core.power.trail import Trail
 from ingle_core.warmpool.demandprofile import DemandProfile
 from ingle_core.warmpool.facts import Failures, State
+from ingle_core.warmpool.past import Past
 from ingle_core.warmpool.peaks import Peaks
+from ingle_core.warmpool.prefetch import Job, Why
+from ingle_core.warmpool.probing import Probes
 from ingle_kit.objects import InferencePoolSpec
 from ingle_operator.giveway import GivesWay, Reservation
+from ingle_operator.meter import Meter
 
 
 @dataclass
@@ -20,14 +24,19 @@ class Notes:
     """Keys are pod UIDs unless said otherwise.
 
     `specs`: the last valid spec, by pool. `counted`: the engine's failure is counted. `wake_calls`: a wake call was
-    sent since it entered Waking, and whether it was answered with success. `sleep_entered`: this process moved it to
-    Sleeping; `sleep_sent`: and has called its /sleep since. `quiet_at_s`: when a Sleeping engine was first seen
-    drained. `peaks`, `profiles`, `failures`, `status_at_s`: by pool. `troubles`: by pod UID or pool. `trails`: by node, with
-    its GPUNode's UID. `written`: UID of one of our objects to the resource version and status of our last status
+    sent since it entered Waking, and whether it was answered with success; `wake_refused`: with an error.
+    `sleep_entered`, `wake_entered`: this process moved it to Sleeping or Waking; `sleep_sent`: and has told it to sleep
+    since; `sleep_done`: with success. `quiet_at_s`: when a Sleeping engine was first seen drained.
+    `peaks`, `profiles`, `failures`, `status_at_s`: by pool. `troubles`: by pod UID or pool. `trails`: by node, with its
+    GPUNode's UID. `written`: UID of one of our objects to the resource version and status of our last status
     write. `told`: (UID, reason) to its last events (time, message). `gives_way`: by victim, `reserved`: by the engine
     that waits, both kept by reconcile.rooms; `short_since_s`: since when an engine waits for room; `room_again_s`: when
     room is looked for again for one that found none; `shunned_until_s`: until when no room is made for it on a node that
-    kube-scheduler refused.
+    kube-scheduler refused. `pasts`, `wanted_awake`: by pool, of its last plan. `surplus`: sleepers that crowd their node,
+    and why; `surplus_times`: how often in a row that was found. `cache_judged`: it has been told whether the engine found
+    its weights and compile cache; `cache_misses`: by kind and reason, how many did not. `fetch_failures`: failures of a
+    copy in a row, and until when it is not tried again; `fetch_waits`: by weights, of the last plan; `fetch_at_s`: when
+    that was made.
     """
 
     goals: dict[str, tuple[State, str]] = field(default_factory=dict)
@@ -38,6 +47,10 @@ class Notes:
     wake_calls: dict[str, bool] = field(default_factory=dict)
     sleep_entered: set[str] = field(default_factory=set)
     sleep_sent: set[str] = field(default_factory=set)
+    sleep_done: set[str] = field(default_factory=set)
+    wake_entered: set[str] = field(default_factory=set)
+    wake_refused: set[str] = field(default_factory=set)
+    probes: Probes = field(default_factory=Probes)
     quiet_at_s: dict[str, float] = field(default_factory=dict)
     peaks: dict[str, Peaks] = field(default_factory=dict)
     profiles: dict[str, DemandProfile] = field(default_factory=dict)
@@ -56,13 +69,33 @@ class Notes:
     short_since_s: dict[str, float] = field(default_factory=dict)
     room_again_s: dict[str, float] = field(default_factory=dict)
     shunned_until_s: dict[str, dict[str, float]] = field(default_factory=dict)
+    pasts: dict[str, Past] = field(default_factory=dict)
+    wanted_awake: dict[str, int] = field(default_factory=dict)
+    surplus: dict[str, str] = field(default_factory=dict)
+    surplus_times: dict[str, int] = field(default_factory=dict)
     wake_count: int = 0
     ledger_conflicts: int = 0
+    cache_judged: set[str] = field(default_factory=set)
+    cache_misses: Counter[tuple[str, str]] = field(default_factory=Counter)
+    fetch_failures: dict[Job, tuple[int, float]] = field(default_factory=dict)
+    fetch_waits: dict[str, Why] = field(default_factory=dict)
+    fetch_at_s: float = float("-inf")
+    meter: Meter = field(default_factory=Meter)
 
     def forget(self, uid: str) -> None:
         """An engine is gone."""
-        for known in (self.probed, self.counted, self.sleep_entered, self.sleep_sent):
+        for known in (
+            self.probed,
+            self.counted,
+            self.sleep_entered,
+            self.sleep_sent,
+            self.sleep_done,
+            self.wake_entered,
+            self.wake_refused,
+            self.cache_judged,
+        ):
             known.discard(uid)
+        self.probes.forget(uid)
         for notes in (
             self.goals,
             self.busy_at_s,
@@ -78,13 +111,25 @@ class Notes:
             self.short_since_s,
             self.room_again_s,
             self.shunned_until_s,
+            self.surplus,
         ):
             notes.pop(uid, None)
+        self.meter.forget(uid)
 
     def forget_pool(self, pool: str) -> None:
         """A pool is gone."""
-        for notes in (self.specs, self.peaks, self.profiles, self.failures, self.troubles, self.status_at_s):
+        for notes in (
+            self.specs,
+            self.peaks,
+            self.profiles,
+            self.failures,
+            self.troubles,
+            self.status_at_s,
+            self.pasts,
+            self.wanted_awake,
+        ):
             notes.pop(pool, None)
+        self.meter.forget_pool(pool)
 
     def goal(self, uid: str, planned: tuple[State, str] | None, now_s: float) -> tuple[State, str] | None:
         """What the pool planned for an engine, or for a while what another one needs of it."""
@@ -95,11 +140,21 @@ class Notes:
         """This process has just moved an engine to `state` in the ledger."""
         self.wake_calls.pop(uid, None)
         self.quiet_at_s.pop(uid, None)
-        self.sleep_sent.discard(uid)
+        for known in (
+            self.sleep_sent,
+            self.sleep_done,
+            self.sleep_entered,
+            self.wake_entered,
+            self.wake_refused,
+        ):
+            known.discard(uid)
         if state is State.SLEEPING:
             self.sleep_entered.add(uid)
-        else:
-            self.sleep_entered.discard(uid)
+        elif state is State.WAKING:
+            self.wake_entered.add(uid)
+        elif state is State.STARTING:
+            self.probed.discard(uid)
+            self.probes.restart(uid)
 
     def may_have_slept(self, uid: str) -> bool:
         """Whether somebody may have called its /sleep since it entered Sleeping: an earlier leader, or we."""

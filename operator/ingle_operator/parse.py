@@ -9,6 +9,7 @@ from typing import Any, Generic, TypeVar
 import orjson
 from pydantic import BaseModel, ValidationError
 
+from ingle_core.warmpool.tiers import Level, level_of
 from ingle_kit.drains import drains
 from ingle_kit.kube import Object
 from ingle_kit.names import (
@@ -110,20 +111,28 @@ def gpu_node_of(obj: Object) -> GpuNode:
 class Need:
     """What the engine was placed with, from its own annotation: MiB and W per GPU, host MiB per replica.
 
-    A pool may have changed since; what a running engine takes has not.
+    A pool may have changed since; what a running engine takes, which kind it is and how deep it sleeps has not.
+    `engine`: empty for one that was made before there were kinds.
     """
 
     awake_mib: int
     asleep_mib: int
     host_mib: int
     busy_w: int
+    engine: str = ""
+    level: Level = Level.L1
 
 
 def _need(text: str) -> Need:
     placement = orjson.loads(text)
     memory = placement["memoryMiB"]
     return Need(
-        int(memory["awake"]), int(memory["asleep"]), int(memory.get("host") or 0), int(placement["watts"])
+        int(memory["awake"]),
+        int(memory["asleep"]),
+        int(memory.get("host") or 0),
+        int(placement["watts"]),
+        str(placement.get("engine") or ""),
+        level_of(str(placement.get("level") or "")),
     )
 
 
@@ -200,16 +209,27 @@ def _port(spec: dict[str, Any]) -> int:
     return int(ports[0]["containerPort"])
 
 
+def trouble_of(status: dict[str, Any]) -> str:
+    """Why a pod failed or cannot be placed, empty where it did not and can."""
+    conditions = {c["type"]: c for c in status.get("conditions") or ()}
+    return _trouble(status, conditions)
+
+
+def _ended_text(status: dict[str, Any]) -> str:
+    """What a pod that failed ended with."""
+    for container in status.get("containerStatuses") or ():
+        ended = (container.get("state") or {}).get("terminated")
+        if ended:
+            code = ended.get("exitCode")
+            return f"{ended.get('reason', 'Error')}, exit code {code}: {ended.get('message', '')}".rstrip(
+                ": "
+            )
+    return f"{status.get('reason', 'Failed')}: {status.get('message', '')}".rstrip(": ")
+
+
 def _trouble(status: dict[str, Any], conditions: dict[str, Any]) -> str:
     if status.get("phase") == "Failed":
-        for container in status.get("containerStatuses") or ():
-            ended = (container.get("state") or {}).get("terminated")
-            if ended:
-                code = ended.get("exitCode")
-                return f"{ended.get('reason', 'Error')}, exit code {code}: {ended.get('message', '')}".rstrip(
-                    ": "
-                )
-        return f"{status.get('reason', 'Failed')}: {status.get('message', '')}".rstrip(": ")
+        return _ended_text(status)
     scheduled = conditions.get("PodScheduled") or {}
     return str(scheduled.get("message", "")) if scheduled.get("status") == "False" else ""
 

@@ -21,7 +21,9 @@ from ingle_kit.names import (
 )
 from ingle_kit.objects import InferencePoolSpec, Variant, dump
 from ingle_kit.objects.asks import placement_ask
+from ingle_operator.adapters import ADAPTERS
 from ingle_operator.attach import DRIVERS, Attachment
+from ingle_operator.caches import NodeCache, with_cache
 from ingle_operator.launcher import Launcher, with_launcher
 from ingle_operator.overlay import pod_fields, volumes
 from ingle_operator.parse import Pool
@@ -57,6 +59,8 @@ def _revision(spec: InferencePoolSpec, variant: Variant) -> str:
         "template": dump(spec.template),
         "placement": dump(spec.placement),
     }
+    if spec.warm.level != "L1":
+        parts["level"] = spec.warm.level
     return hashlib.sha256(orjson.dumps(parts, option=orjson.OPT_SORT_KEYS)).hexdigest()[:10]
 
 
@@ -73,50 +77,39 @@ def placement_of(
 
 
 def _engine_args(spec: InferencePoolSpec, variant: Variant) -> list[str]:
-    if spec.engine.kind == "Custom":
-        return [*spec.engine.args, *variant.args]
-    args = ["--model", spec.model, "--served-model-name", spec.model, "--host", "$(POD_IP)"]
-    args += [
-        "--port",
-        str(spec.engine.port),
-        "--tensor-parallel-size",
-        str(variant.gpus),
-        "--enable-sleep-mode",
-    ]
-    if variant.context_tokens is not None:
-        args += ["--max-model-len", str(variant.context_tokens)]
-    if variant.memory_mib.kv_cache is not None:
-        args += ["--kv-cache-memory-bytes", str(variant.memory_mib.kv_cache * 1024 * 1024)]
-    return [*args, *spec.engine.args, *variant.args]
+    return [*ADAPTERS[spec.engine.kind].arguments(spec, variant), *spec.engine.args, *variant.args]
 
 
 def _field(path: str) -> dict[str, Any]:
     return {"fieldRef": {"fieldPath": path}}
 
 
-def _env(attachment: Attachment) -> list[dict[str, Any]]:
+def _env(kind: str, attachment: Attachment) -> list[dict[str, Any]]:
     return [
         {"name": "POD_IP", "valueFrom": _field("status.podIP")},
         {"name": "INGLE_POD_UID", "valueFrom": _field("metadata.uid")},
         *attachment.env,
-        {"name": "VLLM_SERVER_DEV_MODE", "value": "1"},
+        *({"name": name, "value": value} for name, value in ADAPTERS[kind].env.items()),
     ]
 
 
 def _container(spec: InferencePoolSpec, variant: Variant, attachment: Attachment) -> dict[str, Any]:
     memory = variant.memory_mib
     host_mib = str(BASE_MEMORY_MIB + memory.host)
+    kept_mib = host_mib if spec.warm.level == "L1" else str(BASE_MEMORY_MIB)
+    command = ADAPTERS[spec.engine.kind].command
     gpu_mib = str(variant.gpus * memory.awake)
     health = {"httpGet": {"path": "/health", "port": spec.engine.port}}
     return {
         "name": "engine",
         "image": spec.engine.image,
+        **({"command": list(command)} if command else {}),
         "args": _engine_args(spec, variant),
-        "env": _env(attachment),
+        "env": _env(spec.engine.kind, attachment),
         "ports": [{"name": "http", "containerPort": spec.engine.port}],
         "terminationMessagePolicy": "FallbackToLogsOnError",
         "resources": {
-            "requests": {"cpu": "100m", "memory": f"{host_mib}Mi", RESOURCE_GPU_MEMORY: gpu_mib},
+            "requests": {"cpu": "100m", "memory": f"{kept_mib}Mi", RESOURCE_GPU_MEMORY: gpu_mib},
             "limits": {"memory": f"{host_mib}Mi", RESOURCE_GPU_MEMORY: gpu_mib},
         },
         "readinessProbe": health | {"periodSeconds": 1, "timeoutSeconds": 2, "failureThreshold": 3},
@@ -157,11 +150,13 @@ def engine_pod(
     name: str,
     attachment: Attachment = DEFAULT_ATTACHMENT,
     launcher: Launcher | None = None,
+    cache: NodeCache | None = None,
 ) -> Object:
     """The pod of one new engine."""
     namespace, pool_name = pool.key
     labels = {LABEL_POOL: pool_name, LABEL_VARIANT: variant.name, LABEL_REVISION: revision_of(spec, variant)}
-    placement = orjson.dumps(placement_of(pool, spec, variant, attachment)).decode()
+    ask = placement_of(pool, spec, variant, attachment)
+    started = with_launcher(_pod_spec(spec, variant, attachment), spec, launcher)
     return {
         "apiVersion": "v1",
         "kind": "Pod",
@@ -169,10 +164,11 @@ def engine_pod(
             "name": name,
             "namespace": namespace,
             "labels": dict(spec.template.labels) | labels,
-            "annotations": dict(spec.template.annotations) | {ANNOTATION_PLACEMENT: placement},
+            "annotations": dict(spec.template.annotations)
+            | {ANNOTATION_PLACEMENT: orjson.dumps(ask).decode()},
             "ownerReferences": [owner_of(pool)],
         },
-        "spec": with_launcher(_pod_spec(spec, variant, attachment), spec, launcher),
+        "spec": with_cache(started, spec, ask, cache),
     }
 
 

@@ -5,14 +5,16 @@ from __future__ import annotations
 from collections import defaultdict
 from collections.abc import Iterable, Mapping
 from dataclasses import replace
+from itertools import groupby
 from typing import TYPE_CHECKING, NamedTuple
 
 from ingle_core.facts import Columns, GpuFacts, GpuNode, GpuNodeFacts, node_facts
 from ingle_core.ledger import Ledger
 from ingle_core.placement import Context
-from ingle_core.placement.chance import chance_of_use
+from ingle_core.placement.chance import by_worth, chance_of_use
 from ingle_core.placement.pools import Pools
 from ingle_core.placement.tenants import Spare, Tenant
+from ingle_core.warmpool.tiers import START_COLD, WAKE_L1, seconds_of, sleep_of, wake_of
 from ingle_kit.kube import Object
 from ingle_kit.objects import InferencePoolSpec
 from ingle_kit.poolfacts import pool_facts
@@ -21,7 +23,7 @@ from ingle_operator.parse import EnginePod, NodeRecord, Pool
 if TYPE_CHECKING:  # the world keeps the columns
     from ingle_operator.world import World
 
-SLEEP_S, WAKE_S, LOAD_S = 5.0, 3.0, 60.0  # where nothing was measured yet
+WAKE_S, LOAD_S = WAKE_L1.cost_s, START_COLD.cost_s  # where nothing was measured yet
 RECENT_S = 2.0  # between two requests of one client an engine is not idle
 
 
@@ -147,7 +149,33 @@ def tenants_of(world: World, loads: Loads, now_s: float) -> list[Tenant]:
                 found.append(replace(tenant, state="Stopping"))
             elif spec is not None and pod.node == name:
                 found.append(_known(world, tenant, pod, spec, loads, now_s))
-    return found
+    return _by_worth(world, found, loads, now_s)
+
+
+def replica_numbers(world: World, tenants: Iterable[Tenant]) -> dict[str, int]:
+    """By engine: which replica of its pool it stands for, 0 the one used last."""
+    used_at_s = world.notes.busy_at_s
+    order = sorted(tenants, key=lambda t: (t.pool, -used_at_s.get(t.uid, 0.0), t.uid))
+    groups = groupby(order, key=lambda t: t.pool)
+    return {tenant.uid: n for _, group in groups for n, tenant in enumerate(group)}
+
+
+def _by_worth(world: World, tenants: list[Tenant], loads: Loads, now_s: float) -> list[Tenant]:
+    """Where pools ask for a strategy that tells their worth, it deals out their chances anew."""
+    numbers = replica_numbers(world, tenants)
+    alike: defaultdict[str, list[tuple[int, float]]] = defaultdict(list)
+    for place, tenant in enumerate(tenants):
+        spec = _spec(world, tenant.pool)
+        if spec is None or loads.pools.get(tenant.pool, 0):
+            continue
+        worth = world.keepalives.worth(spec.warm.keep_alive, tenant.pool, numbers[tenant.uid], now_s)
+        if worth is not None:
+            alike[spec.warm.keep_alive].append((place, worth))
+    for group in alike.values():
+        chances = by_worth([tenants[place].chance for place, _ in group], [worth for _, worth in group])
+        for (place, _), chance in zip(group, chances, strict=True):
+            tenants[place] = replace(tenants[place], chance=chance)
+    return tenants
 
 
 def spare_of(world: World, tenants: Iterable[Tenant], loads: Loads) -> dict[str, Spare]:
@@ -164,6 +192,7 @@ def spare_of(world: World, tenants: Iterable[Tenant], loads: Loads) -> dict[str,
             continue
         load = -(-loads.pools.get(pool, 0) // max(1, spec.scaling.concurrency))
         wanted = max(spec.replicas.min, load if spec.replicas.fixed is None else spec.replicas.fixed)
+        wanted = max(wanted, world.notes.wanted_awake.get(pool, 0))  # with what is made ready ahead of load
         floor = max(wanted, spec.replicas.min + spec.warm.asleep)
         spare[pool] = Spare(max(0, awake[pool] - wanted), max(0, kept[pool] - floor))
     return spare
@@ -229,9 +258,9 @@ def _known(
         asleep_mib=pod.need.asleep_mib,
         priority=spec.priority,
         busy=busy,
-        can_sleep=spec.engine.kind != "Custom",
+        can_sleep=(pod.need.engine or spec.engine.kind) != "Custom",
         chance=1.0 if loads.pools.get(tenant.pool, 0) else chance_of_use(percent, now_s=now_s, idle_s=idle_s),
-        sleep_s=SLEEP_S,
-        wake_s=notes.wake_ms.get(tenant.uid, WAKE_S * 1000) / 1000,
-        load_s=notes.start_ms.get(tenant.uid, LOAD_S * 1000) / 1000,
+        sleep_s=sleep_of(pod.need.level).cost_s,
+        wake_s=seconds_of(wake_of(pod.need.level), notes.wake_ms.get(tenant.uid)),
+        load_s=seconds_of(START_COLD, notes.start_ms.get(tenant.uid)),
     )

@@ -94,10 +94,11 @@ def _same(old: dict[str, Any], new: dict[str, Any]) -> bool:
     }
 
 
-def count_failure(world: World, pool: Pool, reason: Reason, message: str) -> None:
-    """One more failure in a row of this pool: its next start waits longer."""
+def count_failure(world: World, pool: Pool, reason: Reason, message: str, revision: str = "") -> None:
+    """One more failure in a row of this pool's `revision`: its next start waits longer."""
     old = world.notes.failures.get(pool.name, Failures())
-    world.notes.failures[pool.name] = Failures(old.count + 1, time.time())
+    count = old.count + 1 if old.revision == revision else 1
+    world.notes.failures[pool.name] = Failures(count, time.time(), revision)
     world.notes.troubles[pool.name] = (reason.value, message)
 
 

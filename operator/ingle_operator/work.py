@@ -8,10 +8,13 @@ from ingle_operator.keys import Key, KeyQueue
 from ingle_operator.leader import NotLeader
 from ingle_operator.reconcile.budgets import reconcile_budgets
 from ingle_operator.reconcile.engines import reconcile_engine
+from ingle_operator.reconcile.forecasts import reconcile_forecasts
 from ingle_operator.reconcile.holders import reconcile_holder
 from ingle_operator.reconcile.nodes import reconcile_node
 from ingle_operator.reconcile.policies import reconcile_policy
 from ingle_operator.reconcile.pools import reconcile_pool, reconcile_pool_status
+from ingle_operator.reconcile.prefetch import reconcile_fetches
+from ingle_operator.reconcile.residues import reconcile_residues
 from ingle_operator.reconcile.rooms import reconcile_rooms
 from ingle_operator.world import World
 
@@ -22,6 +25,9 @@ TOPICS: dict[str, Callable[[World, str], Awaitable[float | None]]] = {
     "node": reconcile_node,
     "holder": reconcile_holder,
     "room": reconcile_rooms,
+    "residue": reconcile_residues,
+    "fetch": reconcile_fetches,
+    "forecast": reconcile_forecasts,
     "budget": reconcile_budgets,
     "policy": reconcile_policy,
 }

@@ -13,6 +13,8 @@ from ingle_core.warmpool.facts import State
 from ingle_kit.kube import Object
 from ingle_kit.ledger import Refused
 from ingle_kit.names import (
+    AUTOSCALER,
+    COMPONENT_FETCH,
     COMPONENT_HOLDER,
     GPU_NODE,
     INFERENCE_POOL,
@@ -30,15 +32,19 @@ from ingle_kit.objects import InferencePoolSpec
 from ingle_kit.streams import Demand, GpuReading, Measurement
 from ingle_kit.watch import Reflector
 from ingle_operator import loads, parse
+from ingle_operator.autoscalers import Autoscaler, autoscaler_of
 from ingle_operator.engines import EngineClient
 from ingle_operator.fenced import FencedKube
 from ingle_operator.holders import Holder, holder_of
+from ingle_operator.keepalives import KeepAlives
 from ingle_operator.keys import Key, KeyQueue
 from ingle_operator.leader import Leader
 from ingle_operator.ledgers import Ledgers
 from ingle_operator.notes import Notes
+from ingle_operator.prefetch import copier_of
 from ingle_operator.readings import limits_in, memory_in
 from ingle_operator.roomfacts import NodeColumns, PoolContext
+from ingle_operator.scaling import notes_of
 from ingle_operator.settings import OperatorSettings
 from ingle_operator.subscriptions import Subscriptions
 
@@ -61,9 +67,12 @@ class World:
         limit_s = settings.write_limit_s
         self.kube = FencedKube(fence=leader.check, write_limit_s=limit_s, kubeconfig=kubeconfig)
         self.notes = Notes()
+        self.keepalives = KeepAlives(settings.keep_price_s)
+        self.scaling = notes_of(settings)
         self.columns = NodeColumns()
         self.pool_context = PoolContext()
-        self.engines = EngineClient(session, leader.check, settings.call_limit_s)
+        self.fetch_columns, self.fetch_context = NodeColumns(), PoolContext()  # a thread reads the others
+        self.engines = EngineClient(session, leader.check, settings.call_limit_s, settings.wake_limit_s)
         self.started_at_s = time.time()
         self.queue: KeyQueue | None = None
         self.on_reconcile: Callable[[str], None] = lambda topic: None
@@ -88,6 +97,13 @@ class World:
             namespace=settings.namespace,
             label_selector=f"{LABEL_COMPONENT}={COMPONENT_HOLDER}",
         )
+        self.autoscalers = self._reflector(AUTOSCALER, autoscaler_of, self._autoscaler_changed)
+        self.copiers = self._reflector(
+            POD,
+            copier_of,
+            lambda *_: self.add("fetch", ALL),
+            label_selector=f"{LABEL_COMPONENT}={COMPONENT_FETCH}",
+        )
         self.agents: Subscriptions[Measurement] = Subscriptions(session, Measurement, self._measured)
         self.routers: Subscriptions[Demand] = Subscriptions(session, Demand, self._demanded)
 
@@ -106,6 +122,8 @@ class World:
             self.pods,
             self.components,
             self.holders,
+            self.copiers,
+            self.autoscalers,
         )
 
     def add(self, topic: str, name: str) -> None:
@@ -123,6 +141,9 @@ class World:
             self.add("policy", policy.name)
         self.touch_budgets()
         self.add("room", ALL)
+        self.add("residue", ALL)
+        self.add("fetch", ALL)
+        self.add("forecast", ALL)
         for name in {key[1] for key in self.gpu_nodes.store} | self.agent_nodes():
             self.add("node", name)
         managed = {node.name for node in self.nodes.store.values() if LABEL_MANAGED in node.labels}
@@ -195,6 +216,8 @@ class World:
     def _gpu_node_changed(self, key: Key, old: Any, new: Any) -> None:
         self.add("node", key[1])
         self.touch_budgets()
+        if self.settings.cache is not None:
+            self.add("fetch", ALL)
         if new is None:
             self.ledgers.forget(key[1])
         if old is None or new is None or old.raw["spec"] != new.raw["spec"]:
@@ -231,6 +254,10 @@ class World:
                 self.add("node", pod.node)
         elif old is None or old.node != new.node:
             self.add("node", new.node)
+
+    def _autoscaler_changed(self, key: Key, old: Autoscaler | None, new: Autoscaler | None) -> None:
+        for pool in {a.pool for a in (old, new) if a is not None and old != new and a.pool}:
+            self.add("pool", pool)
 
     def _component_changed(self, key: Key, old: Any, new: Any) -> None:
         self._aim()
@@ -298,3 +325,5 @@ class World:
                     found[pool.pool] += pool.waiting + pool.in_flight
         for name, load in found.items():
             loads.note(self, name, load, time.time())
+            if self.scaling.history.noted(name):
+                self.scaling.history.note(name, load, time.time())

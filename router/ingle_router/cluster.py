@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-import asyncio
 from collections.abc import Callable, Iterator, Mapping
 from typing import Protocol, TypeVar
 
 from ingle_core.routing import Directory, Endpoint, Load, Policy, directory_of
 from ingle_core.routing.pick import guard_s
+from ingle_router.enginereadings import EngineReadings
+from ingle_router.found import Found
 from ingle_router.rules import PORT_DEFAULT, EnginePod, PoolSpec
 
 Key = tuple[str, str]
@@ -15,15 +16,24 @@ T = TypeVar("T")
 
 
 class Waiting(Protocol):
-    """How many requests wait for a pool."""
+    """How many requests wait for a pool, of those in line for it, how many each tenant has, and what is held in all."""
 
     def waiting(self, pool: str) -> int: ...
+
+    def shares(self, pool: str) -> Mapping[str, int]: ...
+
+    @property
+    def held(self) -> int: ...
+
+    @property
+    def held_bytes(self) -> int: ...
 
 
 class Cluster(Mapping[str, Load]):
     """Fed by three watches; as a mapping it is the moving part that `route` asks for, by pool key.
 
-    `on_pods` is told a UID whenever an engine's awake condition changed or it came or went.
+    `on_pod` is told a UID whenever an engine's awake condition changed or it came or went, `on_change` of whatever may
+    let a held request go on, `on_demand` of whatever the demand stream tells.
     """
 
     def __init__(self, clock: Callable[[], float]) -> None:
@@ -34,8 +44,9 @@ class Cluster(Mapping[str, Load]):
         self._endpoints: dict[str, Endpoint] = {}
         self._by_pool: dict[str, tuple[Endpoint, ...]] = {}
         self._directory: Directory | None = None
-        self._changed: asyncio.Future[None] | None = None
+        self.readings = EngineReadings()
         self.waiting: Waiting | None = None
+        self.on_change: Callable[[], None] = lambda: None
         self.on_demand: Callable[[], None] = lambda: None
         self.on_pod: Callable[[str], None] = lambda uid: None
 
@@ -49,8 +60,10 @@ class Cluster(Mapping[str, Load]):
         return self._directory
 
     def __getitem__(self, pool: str) -> Load:
-        waiting = 0 if self.waiting is None else self.waiting.waiting(pool)
-        return Load(self._by_pool.get(pool, ()), waiting)
+        endpoints = self._by_pool.get(pool, ())
+        if self.waiting is None:
+            return Load(endpoints)
+        return Load(endpoints, self.waiting.waiting(pool), self.waiting.shares(pool))
 
     def __iter__(self) -> Iterator[str]:
         return iter(self._by_pool)
@@ -58,20 +71,21 @@ class Cluster(Mapping[str, Load]):
     def __len__(self) -> int:
         return len(self._by_pool)
 
+    def found(self, pool: str) -> Found:
+        """What a request finds there that no engine takes at once."""
+        spec = self._pools.get(_key(pool))
+        return "cold" if spec is None else spec.found
+
     @property
     def endpoints(self) -> Mapping[str, Endpoint]:
         """All engines by pod UID, also those that are gone while requests of ours are still on them."""
         return self._endpoints
 
-    async def change(self, timeout_s: float) -> None:
-        """Returns after the next change that may let a held request go on, or after `timeout_s`."""
-        if self._changed is None:
-            self._changed = asyncio.get_running_loop().create_future()
-        await asyncio.wait((self._changed,), timeout=max(timeout_s, 0))
-
     # What the watches report: (key, old, new), new None for a deletion.
 
     def on_pool(self, key: Key, _: PoolSpec | None, new: PoolSpec | None) -> None:
+        if new == self._pools.get(key):
+            return  # most changes of a status say nothing to us, and there may be thousands who wait
         _put(self._pools, key, new)
         self._directory = None
         for uid, pod in self._pods.items():
@@ -152,6 +166,7 @@ class Cluster(Mapping[str, Load]):
 
     def _forget(self, endpoint: Endpoint) -> None:
         self._endpoints.pop(endpoint.pod_uid, None)
+        self.readings.drop(endpoint.pod_uid)
         rest = tuple(e for e in self._by_pool.get(endpoint.pool, ()) if e is not endpoint)
         if rest:
             self._by_pool[endpoint.pool] = rest
@@ -163,9 +178,7 @@ class Cluster(Mapping[str, Load]):
             self._announce()
 
     def _announce(self) -> None:
-        if self._changed is not None and not self._changed.done():
-            self._changed.set_result(None)
-        self._changed = None
+        self.on_change()
         self.on_demand()
 
 

@@ -11,11 +11,14 @@ import msgspec
 from aiohttp import web
 from prometheus_client import CONTENT_TYPE_LATEST, generate_latest
 
+from ingle_core.routing import Endpoint
+from ingle_core.scaling.desired import EngineReading
 from ingle_kit.streams import Demand, EndpointDemand, PoolDemand
 from ingle_router.state import Arrivals, Router
 
 WRITE_S_MAX: Final = 5.0
 _NONE: Final = Arrivals()
+_NOT_HEARD: Final = EngineReading()
 
 
 def snapshot(router: Router, sequence: int) -> Demand:
@@ -24,20 +27,32 @@ def snapshot(router: Router, sequence: int) -> Demand:
     oldest_s = router.places.oldest_s()
     pools = []
     for pool in sorted({*cluster, *cluster.directory.pools}):
-        endpoints, waiting = cluster[pool]
+        load = cluster[pool]
         arrivals = router.arrivals.get(pool, _NONE)
         pools.append(
             PoolDemand(
                 pool=pool,
-                waiting=waiting,
-                in_flight=sum(endpoint.in_flight for endpoint in endpoints),
+                waiting=max(load.waiting, router.asked(pool)),
+                in_flight=sum(endpoint.in_flight for endpoint in load.endpoints),
                 oldest_wait_s=now_s - oldest_s[pool] if pool in oldest_s else 0.0,
                 arrivals=arrivals.count,
                 last_arrival_at_s=arrivals.last_at_s,
             )
         )
-    engines = (EndpointDemand(e.pod_uid, e.pickable, e.in_flight) for e in cluster.endpoints.values())
+    engines = (_endpoint(router, endpoint) for endpoint in cluster.endpoints.values())
     return Demand(router.settings.pod_name, sequence, time.time(), tuple(pools), tuple(engines))
+
+
+def _endpoint(router: Router, endpoint: Endpoint) -> EndpointDemand:
+    said = router.cluster.readings.last.get(endpoint.pod_uid, _NOT_HEARD)
+    return EndpointDemand(
+        endpoint.pod_uid,
+        endpoint.pickable,
+        endpoint.in_flight,
+        queue=said.queue,
+        kv_percent=None if said.kv_fraction is None else round(100 * said.kv_fraction),
+        ttft_ms=None if said.ttft_s is None else round(1000 * said.ttft_s),
+    )
 
 
 class DemandStream:

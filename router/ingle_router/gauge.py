@@ -1,4 +1,4 @@
-"""The engines' own word on whether they sleep, read from their metrics."""
+"""The engines' own word on whether they sleep and how busy they are, read from their metrics."""
 
 from __future__ import annotations
 
@@ -73,11 +73,14 @@ class Gauges:
     async def _read(self, session: aiohttp.ClientSession, uid: str) -> None:
         endpoint = self._cluster.endpoints.get(uid)
         if endpoint is None or not endpoint.awake or not endpoint.address:
+            self._cluster.readings.drop(uid)
             return
         try:
             async with session.get(f"http://{endpoint.address}/metrics") as answer:
                 text = (await answer.content.read(ANSWER_BYTES_MAX)).decode("utf-8", "replace")
+            self._cluster.readings.take(uid, text if answer.status == 200 else "", time.monotonic())
             self._cluster.on_gauge(uid, asleep_by(text) if answer.status == 200 else None)
         except (aiohttp.ClientError, TimeoutError, ValueError) as error:
             log.info("sleep gauge of %s: %s", endpoint.address, type(error).__name__)
+            self._cluster.readings.drop(uid)
             self._cluster.on_gauge(uid, None)

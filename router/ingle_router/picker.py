@@ -17,7 +17,7 @@ from ingle_router.health import PICKER_SERVICE
 from ingle_router.identity import Unverified
 from ingle_router.models import models_for
 from ingle_router.places import Place
-from ingle_router.state import Router
+from ingle_router.state import STOPPING, Router
 
 log = logging.getLogger(__name__)
 
@@ -68,7 +68,10 @@ class Picker:
         self.idle.clear()
         try:
             while (message := await context.read()) is not grpc.aio.EOF:
-                await context.write(await self._answer(exchange, message))
+                answer = await self._answer(exchange, message)
+                del message  # it may hold a body of megabytes, and the next one may be an hour away
+                await context.write(answer)
+                del answer
         finally:
             self._end(exchange)
             self._open -= 1
@@ -173,6 +176,8 @@ class Picker:
         if exchange.visiting:
             exchange.answered = True
             return wire.refuse(_TICKET_OVER, {wire.AGAIN: "1"})
+        if self._router.draining:
+            return self._refuse(exchange, STOPPING)
         place = self._router.take_place(request, hold, size_bytes, stream)
         if place is None:
             return self._refuse(exchange, _OVERLOADED)

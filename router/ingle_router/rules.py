@@ -4,11 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from datetime import datetime
 from typing import Any, Final, NoReturn
 
-from ingle_core.routing import Permission, Policy, Pool, Question
+from ingle_core.routing import Permission, Policy, Pool, Question, Warmth
 from ingle_kit import names
 from ingle_kit.objects.reasons import Reason
+from ingle_router.found import Found, found_of
 
 Object = dict[str, Any]
 Compile = Callable[[str], Callable[[Question], object]]
@@ -21,11 +23,12 @@ PORT_DEFAULT: Final = 8000
 
 @dataclass(frozen=True, slots=True)
 class PoolSpec:
-    """A pool for the decision, and what is needed to reach and judge its engines."""
+    """A pool for the decision, what is needed to reach and judge its engines, and what a request finds there."""
 
     pool: Pool
     port: int
     context_tokens: dict[str, int]
+    found: Found = "cold"
 
 
 @dataclass(frozen=True, slots=True)
@@ -43,8 +46,8 @@ class EnginePod:
     version: str
 
 
-def pool_of(obj: Object) -> PoolSpec:
-    """Reads an InferencePool."""
+def pool_of(obj: Object, unix_s: float = 0.0) -> PoolSpec:
+    """Reads an InferencePool. `unix_s`: the Unix time at which the clock of decisions stood at 0."""
     metadata, spec = obj["metadata"], obj["spec"]
     hold = spec.get("hold") or {}
     obstacle, lasting = _obstacle(obj)
@@ -59,10 +62,32 @@ def pool_of(obj: Object) -> PoolSpec:
         waiting_max=int(hold.get("waiting", 500)),
         obstacle=obstacle,
         lasting=lasting,
+        engines=tuple(_warmth(e, unix_s) for e in (obj.get("status") or {}).get("engines") or ()),
     )
     port = int((spec.get("engine") or {}).get("port") or PORT_DEFAULT)
     contexts = {v["name"]: int(v.get("contextTokens") or 0) for v in spec.get("variants") or ()}
-    return PoolSpec(pool, port, contexts)
+    return PoolSpec(pool, port, contexts, found_of(obj))
+
+
+def _warmth(engine: Object, unix_s: float) -> Warmth:
+    return Warmth(
+        engine.get("state", ""),
+        _unix_s(engine.get("since")) - unix_s,
+        _seconds(engine.get("wakeMilliseconds")),
+        _seconds(engine.get("startMilliseconds")),
+    )
+
+
+def _seconds(milliseconds: int | None) -> float | None:
+    return None if milliseconds is None else milliseconds / 1000
+
+
+def _unix_s(time: str | None) -> float:
+    """RFC 3339 as Unix seconds; 0, long ago, where there is none that can be read."""
+    try:
+        return datetime.fromisoformat(time or "").timestamp()
+    except ValueError:
+        return 0.0
 
 
 def _obstacle(obj: Object) -> tuple[str, bool]:
@@ -81,15 +106,22 @@ def policy_of(obj: Object, compile_rule: Compile) -> Policy:
     """Reads a RoutingPolicy. Never raises: a policy left out would open its models to everybody."""
     metadata = obj["metadata"]
     spec = obj.get("spec") or {}
+    fallback = spec.get("fallback") or {}
     return Policy(
         namespace=metadata.get("namespace", ""),
         name=metadata["name"],
         models=tuple(str(model) for model in spec.get("models") or ()),
         permissions=tuple(_permission(p, compile_rule) for p in spec.get("permissions") or ()),
-        fallback=(spec.get("fallback") or {}).get("pool"),
+        fallbacks=_fallbacks(fallback),
+        sooner=fallback.get("when") == "Sooner",
         created=metadata.get("creationTimestamp", ""),
         refused=_refused(_conditions(obj)),
     )
+
+
+def _fallbacks(fallback: Object) -> tuple[str, ...]:
+    first = fallback.get("pool")
+    return (first, *(fallback.get("others") or ())) if first else ()
 
 
 def _refused(conditions: dict[str, Object]) -> str:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import logging
 import signal
 import time
@@ -34,6 +35,8 @@ log = logging.getLogger(__name__)
 
 USER_AGENT: Final = "ingle-router"
 _FRAMING_BYTES: Final = 1024 * 1024
+_TELL_S: Final = 2.0
+_BACKLOG: Final = 4096
 
 
 class Watches(Protocol):
@@ -50,8 +53,13 @@ class KubeWatches:
     """Engine pods, pools and policies, by watch."""
 
     def __init__(self, kube: Kube, cluster: Cluster, namespace: str | None) -> None:
+        unix_s = time.time() - time.monotonic()  # once, or equal objects would not be equal
         self._pools: Reflector[PoolSpec] = Reflector(
-            kube, names.INFERENCE_POOL, decode=pool_of, namespace=namespace, on_change=cluster.on_pool
+            kube,
+            names.INFERENCE_POOL,
+            decode=lambda obj: pool_of(obj, unix_s),
+            namespace=namespace,
+            on_change=cluster.on_pool,
         )
         self._policies = Reflector(
             kube,
@@ -103,13 +111,22 @@ class Running:
                 task.result()
 
     async def drain(self) -> None:
-        """Readiness goes, open requests may end, at most `drain_s`."""
+        """Readiness goes, open requests may end, at most `drain_s`; shortly before, whoever still waits is told."""
         self.router.draining = True
-        try:
-            async with asyncio.timeout(self.router.settings.drain_s):
+        drain_s = self.router.settings.drain_s
+        tell_s = min(_TELL_S, drain_s / 5)
+        if await self._idle(drain_s - tell_s):
+            return
+        self.router.send_away()
+        if not await self._idle(tell_s):
+            log.warning("requests were still open after %.0f s", drain_s)
+
+    async def _idle(self, timeout_s: float) -> bool:
+        """Whether all requests ended in time."""
+        with contextlib.suppress(TimeoutError):
+            async with asyncio.timeout(timeout_s):
                 await self.picker.idle.wait()
-        except TimeoutError:
-            log.warning("requests were still open after %.0f s", self.router.settings.drain_s)
+        return self.picker.idle.is_set()
 
 
 @asynccontextmanager
@@ -120,7 +137,7 @@ async def running(
     metrics = Metrics()
     identity = Identity(reviewer, settings, time.monotonic, metrics)
     router = Router(settings, cluster, identity, metrics, watches.synced)
-    metrics.observe(cluster, router.places, watches.ages_s())
+    metrics.observe(cluster, watches.ages_s())
     picker = Picker(router)
     async with AsyncExitStack() as stack:
         session = await stack.enter_async_context(_session(settings))
@@ -153,7 +170,7 @@ async def _http(stack: AsyncExitStack, address: str, port: int, app: web.Applica
     runner = web.AppRunner(app, handler_cancellation=True, access_log=None, shutdown_timeout=1.0)
     await runner.setup()
     stack.push_async_callback(runner.cleanup)
-    await web.TCPSite(runner, address, port).start()
+    await web.TCPSite(runner, address, port, backlog=_BACKLOG).start()
 
 
 async def _grpc(

@@ -38,8 +38,16 @@ class Settings(BaseSettings):
         512 * 1024 * 1024, description="Bodies held in the waiting room, together."
     )
     waiting_max: int = Field(10_000, description="Requests held in the waiting room, all pools together.")
+    released_max: int = Field(
+        32, gt=0, description="Held requests that go on at once, for each awake engine of their pool."
+    )
+    released_s: float = Field(
+        0.5, gt=0, description="After so long the next one goes on although none of them is answered."
+    )
     again_s: float = Field(0.25, gt=0, description="Pause before a held request is tried again after a 503.")
-    stream_idle_s: int = Field(3600, gt=0, description="A response that is silent for longer is cut.")
+    stream_idle_s: int = Field(
+        3900, gt=0, description="A response that is silent for longer is cut. Above the pools' hold.seconds."
+    )
     connect_s: float = Field(2.0, gt=0, description="Time to connect to an engine.")
     drain_s: float = Field(30.0, ge=0, description="After SIGTERM, time to let open requests end.")
 

@@ -17,10 +17,10 @@ from aiohttp import web
 from multidict import CIMultiDict
 from yarl import URL
 
-from ingle_core.routing import Hold, Refuse
+from ingle_core.routing import Refuse, Serve
 from ingle_router import wire
 from ingle_router.places import Place
-from ingle_router.state import Router
+from ingle_router.state import STOPPING, Router
 
 log = logging.getLogger(__name__)
 
@@ -42,7 +42,10 @@ _HOP_BY_HOP: Final = frozenset(
 )
 _NOT_SENT_BACK: Final = _HOP_BY_HOP | {"host", "content-length", wire.ENDPOINT, *wire.SECRET_HEADERS}
 _NOT_TOLD: Final = _HOP_BY_HOP | {wire.AGAIN}
-_BROKEN: Final = Refuse(502, "stream_broken", "The engine ended the answer before its end.")
+_BROKEN: Final = Refuse(502, "stream_broken", "The engine ended the answer before its end. Try again.")
+_NO_TURN: Final = Refuse(
+    429, "no_turn_in_time", "The model is awake, but too many requests were before this one.", 1
+)
 
 
 class WaitingRoom:
@@ -54,7 +57,7 @@ class WaitingRoom:
         self._back = f"http://{settings.listen}:{settings.port_gateway_internal}"
 
     def app(self) -> web.Application:
-        app = web.Application(client_max_size=self._router.settings.body_bytes_max + 1)
+        app = web.Application()
         app.router.add_post("/{path:.*}", self._handle)
         return app
 
@@ -64,8 +67,7 @@ class WaitingRoom:
             refusal = Refuse(403, "no_ticket", "The waiting room answers the gateway only.")
             return _error(refusal)
         try:
-            body = await request.read()
-            answer = asyncio.create_task(self._obtain(place, request, body))
+            answer = asyncio.create_task(self._obtain(place, request))
             try:
                 return await (_streamed if place.stream else _silent)(request, place, answer)
             finally:
@@ -73,10 +75,12 @@ class WaitingRoom:
         finally:
             self._router.close_place(place)
 
-    async def _obtain(
-        self, place: Place, request: web.Request, body: bytes
-    ) -> aiohttp.ClientResponse | Refuse:
-        """Waits, sends the request back, and waits again where the engine fell asleep in between."""
+    async def _obtain(self, place: Place, request: web.Request) -> aiohttp.ClientResponse | Refuse:
+        """Waits, sends the request back, and waits again where the engine fell asleep or died in between.
+
+        The body is held nowhere else, and no longer than this runs.
+        """
+        body = await _body(request, place.size_bytes)
         headers = CIMultiDict((k, v) for k, v in request.headers.items() if k.lower() not in _NOT_SENT_BACK)
         url = URL(self._back + request.raw_path, encoded=True)
         while True:
@@ -90,24 +94,41 @@ class WaitingRoom:
                 log.warning("the internal listener does not answer: %s", type(error).__name__)
             else:
                 if answer.status != 503 or time.monotonic() >= place.until_s:
+                    self._router.passed_on(place)
                     return answer
                 answer.close()
-            self._router.places.wait(place, place.pool)
+            self._router.wait(place, place.pool)
             await asyncio.sleep(self._router.settings.again_s)
 
     async def _released(self, place: Place) -> Refuse | None:
-        """Returns when the request may go on, or why it must not."""
-        while True:
+        """Returns when it is the request's turn, or why it must not go on."""
+        while place.refusal is None:
             decision = self._router.route(self._router.waiting_request(place))
             if isinstance(decision, Refuse):
-                return decision
-            if not isinstance(decision, Hold):
-                return None
-            self._router.places.wait(place, decision.pool)
-            await self._router.cluster.change(decision.limit_s)
+                return STOPPING if self._router.draining and decision.status == 503 else decision
+            left_s = place.until_s - time.monotonic()
+            if isinstance(decision, Serve):
+                if place.released and place.pool == decision.pool:
+                    return None
+                if left_s <= 0:
+                    return _NO_TURN
+            self._router.wait(place, decision.pool)
+            await place.stirred(left_s)
+        return place.refusal
 
 
 Answer = asyncio.Task[aiohttp.ClientResponse | Refuse]
+
+
+async def _body(request: web.Request, size_bytes: int) -> bytes:
+    """As many bytes as the place was taken for; the gateway has counted them."""
+    chunks, left = [], size_bytes
+    async for chunk in request.content.iter_any():
+        left -= len(chunk)
+        if left < 0:
+            raise web.HTTPRequestEntityTooLarge(max_size=size_bytes, actual_size=size_bytes - left)
+        chunks.append(chunk)
+    return b"".join(chunks)
 
 
 async def _let_go(answer: Answer) -> None:
@@ -129,8 +150,15 @@ async def _silent(request: web.Request, _: Place, answer: Answer) -> web.StreamR
     headers = CIMultiDict((k, v) for k, v in result.headers.items() if k.lower() not in _NOT_TOLD)
     response = web.StreamResponse(status=result.status, headers=headers)
     await response.prepare(request)
-    async for chunk in result.content.iter_any():
-        await response.write(chunk)
+    try:
+        async for chunk in result.content.iter_any():
+            await response.write(chunk)
+    except aiohttp.ClientError as error:
+        log.info("an engine broke off its answer: %s", type(error).__name__)
+        response.force_close()
+        if request.transport is not None:
+            request.transport.abort()  # the client must not take a part for the whole
+        return response
     await response.write_eof()
     return response
 
@@ -146,7 +174,7 @@ async def _streamed(request: web.Request, place: Place, answer: Answer) -> web.S
         await response.write(WAITING)
     result = answer.result()
     if isinstance(result, Refuse):
-        await _write_error(response, wire.error_of(result.status, result.code, result.message))
+        await _write_error(response, wire.refused_in_band(result))
     elif result.status != 200:
         await _write_error(response, await _error_in(result))
     else:

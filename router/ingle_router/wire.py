@@ -71,6 +71,14 @@ def error_of(status: int, code: str, message: str) -> dict[str, Any]:
     return {"error": {"message": message, "type": _TYPES.get(status, "server_error"), "code": code}}
 
 
+def refused_in_band(refusal: Refuse) -> dict[str, Any]:
+    """A refusal where it is too late for a status and a Retry-After header."""
+    error = error_of(refusal.status, refusal.code, refusal.message)
+    if refusal.retry_after_s is not None:
+        error["error"]["retry_after"] = refusal.retry_after_s
+    return error
+
+
 def read_headers(headers: Any) -> dict[str, str]:
     """Envoy's header map; a name that stands twice keeps its first value."""
     found: dict[str, str] = {}

@@ -88,6 +88,14 @@ MARKS = [
         {},
         "the annotations ingle.dev/gpus, ingle.dev/placement and",
     ),
+    *(
+        (
+            {"annotations": {f"ingle.dev/{name}": "x"}},
+            {},
+            "ingle.dev/requeue, hardware and fetches are written",
+        )
+        for name in ("hardware", "fetches")
+    ),
     ({"labels": {"ingle.dev/pool": "llama"}}, {}, "the labels ingle.dev/pool, ingle.dev/variant and"),
     ({"labels": {"ingle.dev/revision": "1"}}, {}, "the labels ingle.dev/pool, ingle.dev/variant and"),
     ({}, {"schedulerName": "ingle"}, "schedulerName ingle is for engine pods that Ingle makes: remove it"),
@@ -128,6 +136,7 @@ def test_other_pods_are_nobodys_business(cluster: Any, bodies: Any, made: Any) -
         {"annotations": {"ingle.dev/gpus": "GPU-2"}},
         {"annotations": {"ingle.dev/gpus": None}},
         {"annotations": {"ingle.dev/requeue": "2"}},
+        {"annotations": {"ingle.dev/hardware": "H100_580"}},
         {"labels": {"ingle.dev/pool": "other"}},
         {"labels": None},
     ],

@@ -28,6 +28,7 @@ RESOURCES = (
     "coordination.k8s.io/leases",
     "apps/deployments",
     "apps/daemonsets",
+    "autoscaling/horizontalpodautoscalers",
     "rbac.authorization.k8s.io/clusterroles",
     "rbac.authorization.k8s.io/clusterrolebindings",
     "apiextensions.k8s.io/customresourcedefinitions",
@@ -45,7 +46,10 @@ USERS_OBJECTS = ("ingle.dev/inferencepools", "ingle.dev/routingpolicies")
 FOLLOW = ("list", "watch")
 EXPECTED = {
     "operator": rights(
-        (FOLLOW, (*USERS_OBJECTS, "ingle.dev/powerbudgets", "/nodes")),
+        (
+            FOLLOW,
+            (*USERS_OBJECTS, "ingle.dev/powerbudgets", "/nodes", "autoscaling/horizontalpodautoscalers"),
+        ),
         (("patch",), tuple(f"ingle.dev/{plural}/status" for plural in OURS if plural != "gpunodes")),
         ((*READ, "create", "patch"), ("ingle.dev/gpunodes",)),
         ((*FOLLOW, "create", "delete"), ("/pods",)),

@@ -120,6 +120,7 @@ _BRANCHES: dict[str, Object] = {
     "agents that ask the kubelet": {"agent": {"podResources": True}},
     "devices by CDI": {"gpus": {"attach": "CDI", "runtimeClassName": ""}},
     "engines on zones": {"gpus": {"keepEnginesOnZone": True}},
+    "caches on nodes": {"gpus": {"nodeCache": True}, "agent": {"hostDirectory": "/data/ingle"}},
     "a mirror": {"images": {"registry": "mirror.example:5000/a/b", "pullSecrets": ["one", "two"]}},
     "pinned images": {
         "images": {

@@ -197,6 +197,13 @@ def test_an_object_that_nobody_has_seen_is_progressing(kind: str) -> None:
     new = {"kind": kind, "metadata": {"name": "it", "generation": 1}}
     assert health(kind, new)[0] == "Progressing"
     assert health(kind, {**new, "status": {"observedGeneration": 1}}) == ("Progressing", "NotObserved")
+    begun = {
+        **new,
+        "apiVersion": "ingle.dev/v1alpha1",
+        "status": {"observedGeneration": -1},
+    }  # by the kind's default
+    assert health(kind, begun)[0] == "Progressing"
+    assert kstatus(begun) == ["InProgress"]
 
 
 def test_waves_put_first_what_others_need() -> None:

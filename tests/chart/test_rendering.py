@@ -167,7 +167,10 @@ def environment(container: dict[str, Any]) -> set[str]:
 
 def other_values(process: str) -> Iterator[tuple[str, Any]]:
     """A value for each setting that is not its default and keeps the rules between settings."""
-    chosen = {"lease_duration_s": 31.5, "lease_renew_s": 2.5, "orphan_s": 75, "claim_renew_s": 15}
+    chosen: dict[str, Any] = {
+        **{"lease_duration_s": 31.5, "lease_renew_s": 2.5, "orphan_s": 75, "claim_renew_s": 15},
+        "prometheus_url": "http://prometheus.monitoring:9090",
+    }
     for name, field in settings_schema(process)["properties"].items():
         default = PROCESSES[process].model_fields[name].default
         if name in chosen:

@@ -70,10 +70,15 @@ def test_status_shows_what_stands_in_the_objects(cluster: Cluster) -> None:
     rows = [line.split() for line in cluster.ingle("status", "-n", "chat").out.splitlines() if line]
 
     assert rows[0][:5] == ["Operator:", "op-0", "leads", "(epoch", "2),"]
-    assert ["small", "1", "2", "0", "1", "0", "True", "Serving"] in rows
+    assert ["small", "1", "2", "0", "1", "0", "400", "True", "Serving"] in rows
     assert ["gpu-1", "1", "40000/80000", "400/1000"] in [row[:4] for row in rows]
     assert ["hall", "4000", "4000", "3000", "1200", "1", "Normal", "True", "WithinCap"] in rows
     assert ["team", "1", "-", "False", "PoolNotFound"] in rows
+
+
+def test_an_object_that_nobody_has_seen_says_so_from_the_first_moment(cluster: Cluster) -> None:
+    assert cluster.pool("new")["status"] == {"observedGeneration": -1}
+    assert "NotSeenYet" in cluster.ingle("status", "-n", "chat").out
 
 
 def test_json_has_every_pool_of_all_namespaces(cluster: Cluster) -> None:
@@ -83,6 +88,9 @@ def test_json_has_every_pool_of_all_namespaces(cluster: Cluster) -> None:
 
     assert [(p["namespace"], p["name"]) for p in found["pools"]] == [("chat", "one"), ("default", "two")]
     assert found["namespace"] is None
+    assert found["pools"][0]["tiers"] == {}
+    assert found["pools"][0]["chargedWatts"] == 0
+    assert {c["type"]: c["status"] for c in found["pools"][0]["conditions"]}["Stalled"] == "Unknown"
 
 
 def test_the_context_names_the_namespace_and_a_flag_beats_it(cluster: Cluster, tmp_path: Path) -> None:

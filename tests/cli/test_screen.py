@@ -23,9 +23,9 @@ TEN_S_AGO = "2027-01-15T07:59:50Z"
 STATUS = """\
 Operator: ingle-operator-0 leads (epoch 4), lease renewed 10 s ago.
 
-POOL      AWAKE  ASLEEP  STARTING  WANTED  WAITING  READY    REASON
-llama-8b      1       1         0       2        3  False    InsufficientWatts
-new           0       0         0       0        0  Unknown  NotSeenYet
+POOL      AWAKE  ASLEEP  STARTING  WANTED  WAITING  WATTS  READY    REASON
+llama-8b      1       1         0       2        3    430  False    InsufficientWatts
+new           0       0         0       0        0      0  Unknown  NotSeenYet
 
 NODE        GPUS  MIB CLAIMED/OF  WATTS CHARGED/OF  AGENT          READY    REASON
 gpu-1  2 (1 bad)    42000/158000          530/4300  10 s ago       True     Reporting
@@ -68,6 +68,7 @@ def cluster() -> Cluster:
         conditions=[said("Ready", "False", "InsufficientWatts", "gpu-1: 430 W asked, 120 W spare")],
     )
     claim = {"podUID": "u", "memoryMiB": 42000, "watts": 430}
+    holder = {"uid": "u", "pool": "chat/llama-8b", "state": "Awake", "epoch": 1, "at": TEN_S_AGO}
     gpus = [
         {"uuid": "GPU-a", "allocatableMiB": 79000, "floorWatts": 100, "claims": [claim]},
         {"uuid": "GPU-b", "allocatableMiB": 79000, "floorWatts": 100, "claims": []},
@@ -75,7 +76,7 @@ def cluster() -> Cluster:
     seen = [{"uuid": u, "health": h, "product": "H100"} for u, h in (("GPU-a", "Healthy"), ("GPU-b", "Lost"))]
     node = {
         "metadata": named("gpu-1"),
-        "spec": {"revision": 1, "wattsAllotted": 4300, "gpus": gpus, "zones": [], "pods": []},
+        "spec": {"revision": 1, "wattsAllotted": 4300, "gpus": gpus, "zones": [], "pods": [holder]},
         "status": {
             "heartbeatAt": TEN_S_AGO,
             "gpus": seen,
@@ -126,7 +127,7 @@ def test_a_thousand_pools_fit_one_screen_and_the_troubled_ones_are_on_it() -> No
     lines = shown(screen(summary)).splitlines()
 
     assert len(lines) <= LINES_MAX
-    assert lines[3].split() == ["p0700", "0", "0", "0", "0", "9", "False", "WakeFailed"]
+    assert lines[3].split() == ["p0700", "0", "0", "0", "0", "9", "0", "False", "WakeFailed"]
     assert any("pools more:" in line and "Serving (-v lists all)" in line for line in lines)
     assert sum(line.startswith("p0") for line in shown(screen(summary, verbose=True)).splitlines()) == 1000
 
@@ -139,6 +140,19 @@ def test_long_names_are_cut_and_never_take_a_second_line(columns: int) -> None:
 
     assert len(lines) <= LINES_MAX
     assert max(len(line) for line in lines) <= columns
+
+
+def test_deep_sleepers_and_what_is_wrong_beside_ready_are_on_the_line() -> None:
+    conditions = [said("Ready", "True", "Serving"), said("Stalled", "True", "EngineNeverReady", "3 failed")]
+    engines = [{"pod": f"x-{state}", "state": state} for state in ("Awake", "AsleepL1", "AsleepL2")]
+    stuck = pool("x", replicas={"awake": 1, "asleep": 2}, engines=engines, conditions=conditions)
+    summary = summarise(Cluster(pools=[stuck]), namespace="chat", now_s=NOW_S)
+    row = "x         1  2 (1 L2)         0       0        0      -  True   Serving+EngineNeverReady"
+
+    assert row in shown(screen(summary)).splitlines()
+    assert "  x: Stalled True: 3 failed; engines: 1 AsleepL1, 1 AsleepL2, 1 Awake\n" in shown(
+        screen(summary, verbose=True)
+    )
 
 
 def test_rows_are_shared_so_that_no_kind_is_crowded_out() -> None:

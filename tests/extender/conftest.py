@@ -253,6 +253,7 @@ def placement(
     nvlink: str = "Preferred",
     strategy: str = "Pack",
     model: str = "",
+    **more: str,
 ) -> dict[str, Any]:
     """The annotation `ingle.dev/placement`."""
     memory = {"awake": awake, "asleep": 1000, "host": host}
@@ -265,6 +266,7 @@ def placement(
         "nvlink": nvlink,
         "strategy": strategy,
         "priority": "Normal",
+        **more,
     }
 
 

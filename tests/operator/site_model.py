@@ -57,6 +57,7 @@ class Site:
         self.lost: set[str] = set()
         self.faults: dict[str, str] = {}
         self.demand: dict[str, tuple[int, int]] = {}
+        self.said: dict[str, dict[str, int]] = {}  # by pool: what routers have read of its engines
         self.pickable = True
         self.places = True
         self.closed: set[str] = set()  # nodes that the scheduler leaves out
@@ -197,7 +198,9 @@ class Site:
     def _demand(self) -> Demand:
         pools = tuple(PoolDemand(name, waiting, running) for name, (waiting, running) in self.demand.items())
         endpoints = tuple(
-            EndpointDemand(e.uid, self.pickable and self.gate_open(e.uid), e.running)
+            EndpointDemand(
+                e.uid, self.pickable and self.gate_open(e.uid), e.running, **self.said.get(e.pool, {})
+            )
             for e in self.engines.values()
         )
         return Demand("router", 1, 0.0, pools, endpoints)

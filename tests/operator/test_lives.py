@@ -50,7 +50,7 @@ async def test_a_pool_starts_an_engine_puts_it_to_sleep_and_wakes_it_for_a_reque
         assert engine.calls == ["probe", "/sleep"]
         site.ask("default/p", 1)
         await site.until(lambda: site.gate_open(engine.uid), "the gate is open")
-        assert engine.calls == ["probe", "/sleep", "/wake_up"]
+        assert engine.calls == ["probe", "/sleep", "/wake_up", "/reset_prefix_cache"]
         assert world.ledger("n1").holder(engine.uid).state == "Awake"
         site.ask("default/p", 0)
         await site.until(lambda: engine.asleep, "it sleeps again")
@@ -75,7 +75,7 @@ async def test_an_engine_with_a_request_is_not_put_to_sleep(
         engine = site.engines[holder.uid]
         asked = engine.asked
         await site.until(lambda: engine.asked >= asked + 3, "it was asked again and again")
-        assert "/sleep" not in engine.calls
+        assert engine.calls == ["probe"]
         site.running = 0
         await site.until(lambda: engine.asleep, "it sleeps when the request is done")
 
@@ -171,8 +171,8 @@ async def test_wakes_of_many_pools_do_not_wait_for_each_other(
         site.wakes.clear()
         site.ask(**{f"default/p{n}": 1 for n in range(count)})
         woken = list(site.engines.values())
-        await site.until(lambda: sum("/wake_up" in e.calls for e in woken) == count, "all were called", 20)
+        await site.until(lambda: sum("/wake_up" in e.calls for e in woken) == count, "all were called")
         assert not any(e.asleep is False for e in woken)  # none has answered: they are in it together
         site.wakes.set()
         await site.until(lambda: all(site.gate_open(e.uid) for e in woken), "all serve")
-        assert world.notes.wake_count == count
+        assert world.notes.wake_count >= count  # more where a machine is so slow that a call times out

@@ -170,19 +170,31 @@ async def test_a_policy_that_names_a_missing_pool_is_told_until_the_pool_comes(
     spec = {
         "models": ["model-p"],
         "permissions": [{"name": "all", "allow": "true"}],
-        "fallback": {"pool": "other"},
+        "fallback": {"pool": "other", "others": ["third"]},
     }
     async with operators.running():
         await kube.create(names.INFERENCE_POOL, bodies.pool())
         policy = {**head, "metadata": {"name": "r", "namespace": "default"}, "spec": spec}
         await kube.create(names.ROUTING_POLICY, policy)
+        lost = {**spec, "fallback": {"pool": "p", "others": ["lost"]}}
+        await kube.create(
+            names.ROUTING_POLICY, {**head, "metadata": {"name": "s", "namespace": "default"}, "spec": lost}
+        )
+        told = await shown(
+            kube, site, bodies, names.ROUTING_POLICY, "s", "default", Accepted="False/PoolNotFound"
+        )
+        assert (
+            "spec.fallback.others: there is no InferencePool lost"
+            in bodies.condition(told, "Accepted")["message"]
+        )
         args = (kube, site, bodies, names.ROUTING_POLICY, "r", "default")
         told = await shown(*args, Accepted="False/PoolNotFound")
         assert (
             "spec.fallback.pool: there is no InferencePool other"
             in bodies.condition(told, "Accepted")["message"]
         )
-        await kube.create(names.INFERENCE_POOL, bodies.pool("other"))
+        for name in ("third", "other"):
+            await kube.create(names.INFERENCE_POOL, bodies.pool(name))
         await shown(*args, Accepted="True/Accepted")
 
 

@@ -10,7 +10,7 @@ from typing import Any
 from ingle_kit import names
 from ingle_kit.kube import Kube
 from ingle_kit.objects.reasons import Reason
-from ingle_operator.engines import requests_in
+from ingle_operator.adapters.vllm import requests_in
 from ingle_operator.status import EVENTS_MAX, tell
 
 QUIET_S = 8.0

@@ -30,6 +30,8 @@ from ingle_router.rules import EnginePod, PoolSpec, engine_of, policy_of, pool_o
 from ingle_router.serve import Running, running
 from ingle_router.settings import Settings
 
+from .engine import Engine
+
 ENVOY = Path(sysconfig.get_path("purelib")) / "envoy" / "_bin" / "envoy"
 CHAT = "/v1/chat/completions"
 _addresses = itertools.count()
@@ -82,56 +84,6 @@ class HandFed:
 
     async def run(self) -> None:
         await asyncio.Event().wait()
-
-
-class Engine:
-    """Speaks enough of vLLM: records what reaches it, answers when told to."""
-
-    def __init__(self, address: str, uid: str) -> None:
-        self.address, self.uid = address, uid
-        self.seen: list[tuple[str, dict[str, str], dict[str, Any]]] = []
-        self.status = 200
-        self.answer = asyncio.Event()
-        self.answer.set()
-        self.asleep = False
-        self.open = 0
-        self.broken_off = 0
-
-    def app(self) -> web.Application:
-        app = web.Application(client_max_size=64 * 1024 * 1024)
-        app.router.add_get("/metrics", self._metrics)
-        app.router.add_route("*", "/{path:.*}", self._serve)
-        return app
-
-    async def _metrics(self, _: web.Request) -> web.Response:
-        awake, asleep = ("0.0", "1.0") if self.asleep else ("1.0", "0.0")
-        lines = (
-            f'vllm:engine_sleep_state{{engine="0",sleep_state="awake"}} {awake}',
-            f'vllm:engine_sleep_state{{engine="0",sleep_state="weights_offloaded"}} {asleep}',
-        )
-        return web.Response(text="\n".join(lines) + "\n")
-
-    async def _serve(self, request: web.Request) -> web.StreamResponse:
-        body = await request.json()
-        self.seen.append((request.path, {k.lower(): v for k, v in request.headers.items()}, body))
-        if self.status != 200:
-            return web.json_response({"error": {"message": "no", "code": "engine"}}, status=self.status)
-        self.open += 1
-        try:
-            if not body.get("stream"):
-                await self.answer.wait()
-                return web.json_response({"model": body["model"], "engine": self.uid})
-            response = web.StreamResponse(headers={"content-type": "text/event-stream"})
-            await response.prepare(request)
-            await response.write(b'data: {"n": 0}\n\n')
-            await self.answer.wait()
-            await response.write(b'data: {"n": 1}\n\ndata: [DONE]\n\n')
-            return response
-        except (asyncio.CancelledError, ConnectionError):
-            self.broken_off += 1
-            raise
-        finally:
-            self.open -= 1
 
 
 class Rig:
@@ -221,6 +173,13 @@ class Rig:
 
     def waiting(self, pool: str) -> int:
         return self.cluster[pool].waiting
+
+    def at_rest(self) -> bool:
+        """Whether nothing is held, counted or under way any more."""
+        router = self.running.router
+        places = router.places
+        counts = (len(places), places.held, places.held_bytes, len(router.releases), len(places.pools()))
+        return not any(counts) and not any(e.in_flight for e in self.cluster.endpoints.values())
 
     def ask(self, model: str, token: str = "alice", path: str = CHAT, **more: Any) -> Any:
         headers = {"authorization": f"Bearer {token}"} | more.pop("headers", {})

@@ -5,7 +5,10 @@ from __future__ import annotations
 import asyncio
 from typing import Any
 
+import aiohttp
 import pytest
+
+from ingle_router.demand import snapshot
 
 from .conftest import MakeRig, Rig, eventually
 
@@ -63,6 +66,21 @@ async def test_when_the_time_is_over_it_is_503_with_retry_after(rig: Rig) -> Non
     status, body, headers = await rig.answer("org/llama")
     assert (status, body["error"]["code"]) == (503, "no_endpoint")
     assert int(headers["retry-after"]) > 0
+
+
+@pytest.mark.parametrize("hold", [{"seconds": 0}, {"waiting": 0}])
+async def test_where_nothing_may_wait_it_is_503_at_once_and_demand_all_the_same(
+    rig: Rig, hold: dict[str, int]
+) -> None:
+    rig.pool("llama", hold=hold)
+    status, body, headers = await rig.answer("org/llama")
+    assert (status, body["error"]["code"]) == (503, "no_endpoint")
+    assert int(headers["retry-after"]) > 0
+    assert (rig.waiting("chat/llama"), rig.running.router.asked("chat/llama")) == (0, 1)
+    assert snapshot(rig.running.router, 1).pools[0].waiting == 1
+    await rig.engine("llama")
+    assert snapshot(rig.running.router, 2).pools[0].waiting == 0
+    assert (await rig.answer("org/llama"))[0] == 200
 
 
 async def test_when_the_time_is_over_a_stream_is_told_in_band(rig: Rig) -> None:
@@ -191,3 +209,74 @@ async def test_a_sleeper_whose_condition_says_awake_is_not_picked(rig: Rig) -> N
     assert engine.seen == []
     engine.asleep = False
     assert (await asking)[0] == 200
+
+
+async def test_an_engine_that_dies_before_it_answers_makes_the_request_wait_again(rig: Rig) -> None:
+    rig.pool("llama")
+    engine = await rig.engine("llama", awake=False)
+    engine.dies = 2
+    asking = asyncio.create_task(rig.answer("org/llama"))
+    await eventually(lambda: rig.waiting("chat/llama") == 1)
+    rig.pod(engine, "llama", awake=True)
+    status, body, _ = await asking
+    assert (status, body["engine"], len(engine.seen)) == (200, engine.uid, 3)
+    await eventually(rig.at_rest)
+
+
+async def test_an_engine_that_dies_in_mid_stream_is_told_in_band(rig: Rig) -> None:
+    rig.pool("llama")
+    engine = await rig.engine("llama", awake=False)
+    engine.dies = 1
+    engine.answer.clear()
+    async with rig.ask("org/llama", stream=True) as response:
+        await response.content.readuntil(b"\n\n")
+        rig.pod(engine, "llama", awake=True)
+        await response.content.readuntil(b'data: {"n": 0}')
+        engine.answer.set()
+        text = await response.content.read()
+    assert b'"code":"stream_broken"' in text
+    assert text.endswith(b"data: [DONE]\n\n")
+    await eventually(rig.at_rest)
+
+
+async def test_an_engine_that_dies_in_mid_answer_is_no_whole_answer(rig: Rig) -> None:
+    rig.pool("llama")
+    engine = await rig.engine("llama", awake=False)
+    engine.answer.clear()
+    asking = asyncio.create_task(rig.answer("org/llama", half=True))
+    await eventually(lambda: rig.waiting("chat/llama") == 1)
+    rig.pod(engine, "llama", awake=True)
+    await eventually(lambda: engine.open == 1 and rig.running.router.places.held == 0)
+    engine.answer.set()
+    with pytest.raises(aiohttp.ClientError):
+        await asking
+    await eventually(rig.at_rest)
+
+
+async def test_what_a_held_answer_needs_no_more_is_given_back_while_it_streams(rig: Rig) -> None:
+    rig.pool("llama")
+    engine = await rig.engine("llama", awake=False)
+    engine.answer.clear()
+    async with rig.ask("org/llama", stream=True, padding="x" * 100_000) as response:
+        await response.content.readuntil(b"\n\n")
+        places = rig.running.router.places
+        assert (places.held, places.held_bytes > 100_000) == (1, True)
+        rig.pod(engine, "llama", awake=True)
+        await eventually(lambda: places.held == places.held_bytes == 0)
+        assert len(places) == 1
+        engine.answer.set()
+        assert (await response.content.read()).endswith(b"data: [DONE]\n\n")
+    await eventually(rig.at_rest)
+
+
+async def test_a_policy_that_asks_for_sooner_sends_to_the_pool_that_wakes_first(rig: Rig) -> None:
+    rig.pool("big")
+    rig.pool("small", status={"engines": [{"pod": "s", "state": "AsleepL1", "wakeMilliseconds": 900}]})
+    rules = [{"name": "all", "allow": "true"}]
+    rig.policy("p", ["org/big"], rules, fallback={"pool": "small", "when": "Sooner"})
+    asking = asyncio.create_task(rig.answer("org/big"))
+    await eventually(lambda: rig.waiting("chat/small") == 1)
+    big = await rig.engine("big")
+    status, body, headers = await asking
+    assert (status, body["engine"], headers["x-ingle-served-by"]) == (200, big.uid, "chat/big")
+    await eventually(rig.at_rest)

@@ -23,7 +23,8 @@ from ingle_kit import names
 from ingle_kit.kube import Conflict, Kube
 from ingle_lab.controlplane.plane import ControlPlane
 
-from .conftest import CHAT, ENVOY, Engine, next_address, start_envoy
+from .conftest import CHAT, ENVOY, next_address, start_envoy
+from .engine import Engine
 
 COMMAND = [sys.executable, "-m", "ingle_router.main"]
 GROUP = "system:serviceaccounts:chat"

@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from ingle_core.routing import Caller, Question, permit
+from ingle_core.routing import Caller, Question, Warmth, permit
 from ingle_router.permissions import compile_rule
 from ingle_router.rules import policy_of, pool_of
 
@@ -64,3 +64,31 @@ def test_rules_see_the_user_the_model_and_the_path() -> None:
     rule = compile_rule(text)
     assert rule(Question(Caller("alice", ("g",)), "m", "/v1/completions")) is True
     assert rule(Question(Caller("alice"), "m", "/v1/completions")) is False
+
+
+def test_a_pool_reads_when_its_engines_were_seen_and_what_they_took() -> None:
+    """`since` is Unix time in the object and the clock of decisions in the fact."""
+    engines = [
+        {"pod": "e", "state": "Waking", "since": "1970-01-01T00:20:00Z", "wakeMilliseconds": 2500},
+        {"pod": "f", "state": "Starting", "since": "no time"},
+    ]
+    metadata = {"name": "a", "namespace": "n"}
+    read = pool_of({"metadata": metadata, "spec": SPEC, "status": {"engines": engines}}, unix_s=1000.0).pool
+    assert read.engines == (Warmth("Waking", 200.0, 2.5), Warmth("Starting", -1000.0))
+
+
+@pytest.mark.parametrize(
+    ("fallback", "read"),
+    [
+        ({}, ((), False)),
+        ({"pool": "a"}, (("a",), False)),
+        ({"pool": "a", "others": ["b", "c"], "when": "Sooner"}, (("a", "b", "c"), True)),
+        ({"pool": "a", "when": "Unable"}, (("a",), False)),
+    ],
+)
+def test_a_policy_reads_its_fallbacks_in_order(
+    fallback: dict[str, Any], read: tuple[tuple[str, ...], bool]
+) -> None:
+    spec = {"models": ["m"], "fallback": fallback}
+    policy = policy_of({"metadata": {"name": "p", "namespace": "n"}, "spec": spec}, compile_rule)
+    assert (policy.fallbacks, policy.sooner) == read

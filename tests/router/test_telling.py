@@ -126,6 +126,36 @@ async def test_draining_lets_open_streams_end(rig: Rig) -> None:
     await draining
 
 
+async def test_whoever_waits_is_told_before_the_end_of_the_drain(make_rig: MakeRig) -> None:
+    rig = await make_rig(drain_s=0.2)
+    rig.pool("llama")
+    asking = asyncio.create_task(rig.answer("org/llama"))
+    await eventually(lambda: rig.waiting("chat/llama") == 1)
+    async with rig.ask("org/llama", stream=True) as response:
+        await response.content.readuntil(b"\n\n")
+        await rig.running.drain()
+        assert b'"code":"stopping"' in await response.content.read()
+    status, body, headers = await asking
+    assert (status, body["error"]["code"], headers["retry-after"]) == (503, "stopping", "1")
+    await eventually(rig.at_rest)
+
+
+async def test_a_draining_router_serves_what_is_hot_and_wakes_in_time_but_holds_nothing_new(rig: Rig) -> None:
+    rig.pool("llama")
+    rig.pool("hot")
+    await rig.engine("hot")
+    asking = asyncio.create_task(rig.answer("org/llama"))
+    await eventually(lambda: rig.waiting("chat/llama") == 1)
+    draining = asyncio.create_task(rig.running.drain())
+    await eventually(lambda: rig.running.router.draining)
+    assert (await rig.answer("org/hot"))[0] == 200
+    status, body, headers = await rig.answer("org/llama")
+    assert (status, body["error"]["code"], headers["retry-after"]) == (503, "stopping", "1")
+    await rig.engine("llama")
+    assert (await asking)[0] == 200
+    await draining
+
+
 async def test_without_its_router_envoy_refuses_instead_of_letting_pass(make_rig: MakeRig) -> None:
     rig = await make_rig()
     rig.pool("llama")

@@ -30,8 +30,21 @@ class Cluster:
     lease: Object | None = None
 
 
+class ConditionLine(msgspec.Struct, frozen=True):
+    """One condition, as it may be believed: Unknown where it was judged for an older generation."""
+
+    type: str
+    status: Word
+    reason: str
+    message: str
+
+
 class PoolLine(msgspec.Struct, frozen=True, rename=wire_name):
-    """Replicas by what they do, requests that are held, and the Ready condition."""
+    """Replicas by what they do, requests that are held, engines by tier, and conditions; `reason` is Ready's.
+
+    `charged_w`: what the ledgers count for its engines, None: they could not be read. `tiers`: engines by state, such as
+    AsleepL2, without those that there are none of.
+    """
 
     namespace: str
     name: str
@@ -41,9 +54,12 @@ class PoolLine(msgspec.Struct, frozen=True, rename=wire_name):
     starting: int
     wanted: int
     waiting: int
+    tiers: dict[str, int]
+    charged_w: int | None
     ready: Word
     reason: str
     message: str
+    conditions: list[ConditionLine]
 
 
 class NodeLine(msgspec.Struct, frozen=True, rename=wire_name):

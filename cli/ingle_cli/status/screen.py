@@ -9,7 +9,15 @@ from typing import Final, TypeVar
 
 from rich.text import Text
 
-from ingle_cli.status.lines import BudgetLine, NodeLine, OperatorLine, PolicyLine, PoolLine, Summary
+from ingle_cli.status.lines import (
+    BudgetLine,
+    ConditionLine,
+    NodeLine,
+    OperatorLine,
+    PolicyLine,
+    PoolLine,
+    Summary,
+)
 from ingle_cli.text import SILENT, Shown, age, ago, clean, paragraph, per, plural, table
 
 LINES_MAX: Final = 25
@@ -104,18 +112,42 @@ def _operator(operator: OperatorLine) -> Text:
 
 def _pools(lines: list[PoolLine], room: int, everywhere: bool, where: str) -> Part:
     kept, left_out = _cut(lines, room, _pool_trouble, "pool")
-    counts = ("AWAKE", "ASLEEP", "STARTING", "WANTED", "WAITING")
+    counts = ("AWAKE", "ASLEEP", "STARTING", "WANTED", "WAITING", "WATTS")
     rows: list[Row] = [
         (
             f"{x.namespace}/{x.name}" if everywhere else x.name,
-            *(x.awake, x.asleep, x.starting, x.wanted, x.waiting),
+            *(x.awake, _asleep(x), x.starting, x.wanted, x.waiting, x.charged_w),
             x.ready,
-            x.reason,
+            _reasons(x),
         )
         for x in kept
     ]
     heads = ("POOL", *counts, "READY", "REASON")
-    return Part(heads, counts, rows, [x.message for x in kept], left_out, f"No InferencePools{where}.")
+    return Part(heads, counts, rows, [_messages(x) for x in kept], left_out, f"No InferencePools{where}.")
+
+
+def _asleep(line: PoolLine) -> str:
+    """How many sleep, and how many of those deeply."""
+    deep = line.tiers.get("AsleepL2", 0)
+    return f"{line.asleep} ({deep} L2)" if deep else str(line.asleep)
+
+
+def _alarms(line: PoolLine) -> list[ConditionLine]:
+    """Conditions beside Ready that say that something is wrong."""
+    wrong = {"Accepted": "False", "Stalled": "True"}
+    return [c for c in line.conditions if wrong.get(c.type) == c.status and c.reason != line.reason]
+
+
+def _reasons(line: PoolLine) -> str:
+    """Without spaces, at which a line would be broken."""
+    return "+".join([line.reason, *(c.reason for c in _alarms(line))])
+
+
+def _messages(line: PoolLine) -> str:
+    """What else the conditions say, and the engines by tier."""
+    tiers = ", ".join(f"{count} {state}" for state, count in sorted(line.tiers.items()))
+    said = [line.message, *(f"{c.type} {c.status}: {c.message}" for c in _alarms(line))]
+    return "; ".join(part for part in (*said, f"engines: {tiers}" if tiers else "") if part)
 
 
 def _pool_trouble(line: PoolLine) -> tuple[int, ...]:

@@ -4,23 +4,34 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Callable
-from typing import TypeVar
+from typing import Final, TypeVar
 
 from ingle_cli.objects import Object, gpu_node, seconds_since, verdict
-from ingle_cli.status.lines import BudgetLine, Cluster, NodeLine, OperatorLine, PolicyLine, PoolLine, Summary
+from ingle_cli.status.lines import (
+    BudgetLine,
+    Cluster,
+    ConditionLine,
+    NodeLine,
+    OperatorLine,
+    PolicyLine,
+    PoolLine,
+    Summary,
+)
 from ingle_core.placement import SILENT_AFTER_S
 from ingle_kit.objects import timestamp
 
 Line = TypeVar("Line")
+CONDITIONS: Final = ("Accepted", "Ready", "Reconciling", "Stalled")
 
 
 def summarise(cluster: Cluster, *, namespace: str | None, now_s: float) -> Summary:
     """Sorted by namespace and name. `namespace`: the one that was asked for, None: all."""
+    watts = None if cluster.nodes is None else watts_by_pool(cluster.nodes)
     return Summary(
         at=timestamp(now_s),
         namespace=namespace,
         operator=None if cluster.lease is None else operator_line(cluster.lease, now_s),
-        pools=_lines(cluster.pools, pool_line),
+        pools=_lines(cluster.pools, lambda obj: pool_line(obj, watts)),
         nodes=_lines(cluster.nodes, lambda obj: node_line(obj, now_s)),
         budgets=_lines(cluster.budgets, budget_line),
         policies=_lines(cluster.policies, policy_line),
@@ -38,7 +49,20 @@ def _key(obj: Object) -> tuple[str, str]:
     return metadata.get("namespace") or "", metadata["name"]
 
 
-def pool_line(obj: Object) -> PoolLine:
+def watts_by_pool(nodes: list[Object]) -> dict[str, int]:
+    """What the ledgers charge each pool's engines with; a pool by namespace/name."""
+    watts: Counter[str] = Counter()
+    for obj in nodes:
+        spec = gpu_node(obj).spec
+        pools = {holder.uid: holder.pool for holder in spec.pods}
+        for gpu in spec.gpus:
+            for claim in gpu.claims:
+                watts[pools.get(claim.pod_uid, "")] += claim.watts
+    return watts
+
+
+def pool_line(obj: Object, watts: dict[str, int] | None = None) -> PoolLine:
+    """`watts` by pool; None: not known."""
     status = obj.get("status") or {}
     count = status.get("replicas") or {}
     ready = verdict(obj, "Ready")
@@ -52,9 +76,12 @@ def pool_line(obj: Object) -> PoolLine:
         starting=count.get("starting", 0),
         wanted=count.get("wanted", 0),
         waiting=status.get("waiting", 0),
+        tiers=dict(Counter(engine["state"] for engine in status.get("engines") or ())),
+        charged_w=None if watts is None else watts.get(f"{namespace}/{name}", 0),
         ready=ready.status,
         reason=ready.reason,
         message=ready.message,
+        conditions=[ConditionLine(type_, *verdict(obj, type_)) for type_ in CONDITIONS],
     )
 
 

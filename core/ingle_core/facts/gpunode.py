@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass, replace
 from typing import Any, Final
 
 import msgspec
 
 from ingle_core.ledger import TRANSITIONS, Claim, Gpu, Holder, Ledger
+from ingle_core.warmpool.cachekey import bases_for, hardware_of
 
 UNKNOWN_ZONE: Final = -1
 GPU_LOST: Final = "GPULost"
@@ -51,17 +52,25 @@ class Condition(msgspec.Struct, frozen=True):
 
 
 class Warm(msgspec.Struct, frozen=True):
-    """Something on the node's disk that makes a start shorter: weights of `model`, or a compile cache under `key`."""
+    """Something on the node's disk that makes a start shorter: weights of `model`, or a compile cache under `key`.
+
+    `partial`: a copy under way.
+    """
 
     kind: str = ""
     model: str = ""
     key: str = ""
+    partial: bool = False
 
 
 class NodeStatus(
     msgspec.Struct,
     frozen=True,
-    rename={"observed_revision": "observedRevision", "heartbeat_at": "heartbeatAt"},
+    rename={
+        "observed_revision": "observedRevision",
+        "heartbeat_at": "heartbeatAt",
+        "driver_version": "driverVersion",
+    },
 ):
     """`GPUNode.status`, the part that placement reads."""
 
@@ -70,6 +79,12 @@ class NodeStatus(
     gpus: tuple[GpuStatus, ...] = ()
     conditions: tuple[Condition, ...] = ()
     warm: tuple[Warm, ...] = ()
+    driver_version: str = ""
+
+    def hardware(self, gpus: Collection[str]) -> str:
+        """For compile caches, of these GPUs (by UUID): the products that one replica runs on are one and the same."""
+        products = sorted({gpu.product for gpu in self.gpus if gpu.uuid in gpus})
+        return hardware_of("+".join(products), self.driver_version)
 
     @property
     def reporting(self) -> bool:
@@ -144,8 +159,8 @@ class GpuNodeFacts:
     """One node. `allotted_w` None: watts are not limited. `heard_at_s`: when its agent was last heard.
 
     `whole` False: an engine runs here that the ledger does not know, so nobody knows what it will take.
-    `weights`: models whose weights are on its disk; `compiled`: keys of compile caches there. `fetches`: engines that
-    start there now, and so load weights.
+    `weights`: names whose weights are whole on its disk; `compiled`: bases of the compile caches there that were made
+    for its GPUs and driver. `fetches`: engines that start there now, and so load weights.
     """
 
     gpus: tuple[GpuFacts, ...]
@@ -180,10 +195,16 @@ def node_facts(
         ready=ready,
         cordoned=cordoned,
         whole=whole,
-        weights=frozenset(one.model for one in node.status.warm if one.kind == WEIGHTS),
-        compiled=frozenset(one.key for one in node.status.warm if one.kind == COMPILE_CACHE),
+        weights=frozenset(one.model for one in node.status.warm if one.kind == WEIGHTS and not one.partial),
+        compiled=_compiled(node.status) if node.status.warm else frozenset(),
         fetches=sum(pod.state == "Starting" for pod in node.spec.pods),
     )
+
+
+def _compiled(status: NodeStatus) -> frozenset[str]:
+    keys = [one.key for one in status.warm if one.kind == COMPILE_CACHE]
+    products = {gpu.product for gpu in status.gpus} if keys else ()
+    return bases_for(keys, (hardware_of(product, status.driver_version) for product in products))
 
 
 def memory_headroom_mib(allocatable_mib: int, claimed_mib: int, measured: GpuMemory, current: bool) -> int:

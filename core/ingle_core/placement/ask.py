@@ -36,7 +36,8 @@ class Ask(
 ):
     """The annotation `ingle.dev/placement`. `watts` per GPU; no products: any that fits.
 
-    `model`: whose weights it loads, `compile_key`: of the compile cache it can use; empty: not told.
+    `model`: whose weights it loads, `weights`: their name on nodes' disks, empty: the model's; `compile_key`: base of
+    the compile cache it can use; empty: not told.
     `gpu_annotation`: what the way of attachment wants beside `ingle.dev/gpus`.
     """
 
@@ -52,7 +53,13 @@ class Ask(
     priority: str = "Normal"
     model: str = ""
     compile_key: str = ""
+    weights: str = ""
     gpu_annotation: GpuAnnotation | None = None
+
+    @property
+    def stored(self) -> str:
+        """Name of its weights on a node's disk; empty where nothing is told."""
+        return self.weights or self.model
 
     def __post_init__(self) -> None:
         least = {"gpus": (self.gpus, 1), "memoryMiB.awake": (self.memory_mib.awake, 1)}

@@ -21,3 +21,15 @@ def chance_of_use(percent: Sequence[int], *, now_s: float, idle_s: float) -> flo
     hours, fraction = divmod(now_s / HOUR_S, 1.0)
     hour = int(hours) % HOURS
     return ((1.0 - fraction) * percent[hour] + fraction * percent[(hour + 1) % HOURS]) / 100
+
+
+def by_worth(chances: Sequence[float], worths: Sequence[float]) -> list[float]:
+    """The same chances, dealt anew: the n-th lowest goes to the n-th lowest worth; equal worths keep their order.
+
+    So a keep-alive strategy decides who of its engines is wanted least, on the scale on which all are compared.
+    """
+    dealt = [0.0] * len(chances)
+    order = sorted(range(len(worths)), key=lambda i: (worths[i], chances[i], i))
+    for i, chance in zip(order, sorted(chances), strict=True):
+        dealt[i] = chance
+    return dealt

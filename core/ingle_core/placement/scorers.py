@@ -65,7 +65,7 @@ def warm(view: View, _: Array) -> Array:
     Inputs: status warm.
     """
     columns, ask = view.columns, view.ask
-    weights = columns.weights.mask(ask.model, columns.rows)
+    weights = columns.weights.mask(ask.stored, columns.rows)
     compiled = columns.compiled.mask(ask.compile_key, columns.rows)
     return np.where(weights, np.float32(1.0), np.float32(0.5) * compiled)
 
@@ -75,7 +75,7 @@ def free_nic(view: View, _: Array) -> Array:
 
     Fetches: engines that start there, taken to share the NIC fairly. Inputs: ledger pods, status warm.
     """
-    local = view.columns.weights.mask(view.ask.model, view.columns.rows)
+    local = view.columns.weights.mask(view.ask.stored, view.columns.rows)
     share: Array = np.float32(1.0) / (1 + view.node["fetches"]).astype(np.float32)
     return np.where(local, np.float32(1.0), share)
 
@@ -124,11 +124,11 @@ def _if_wanted_times_known(view: View) -> float:
 
 
 def _if_model_told(view: View) -> float:
-    return 1.5 if view.ask.model or view.ask.compile_key else 0.0
+    return 1.5 if view.ask.stored or view.ask.compile_key else 0.0
 
 
 def _if_weights_told(view: View) -> float:
-    return 0.5 if view.ask.model else 0.0
+    return 0.5 if view.ask.stored else 0.0
 
 
 def _if_links_matter(view: View) -> float:

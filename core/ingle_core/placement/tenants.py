@@ -9,6 +9,7 @@ from typing import Final, Literal, NamedTuple
 from ingle_core.facts import GpuFacts, GpuNodeFacts, Resident
 from ingle_core.ledger import State
 from ingle_core.placement.view import Assumed
+from ingle_core.warmpool.tiers import SLEEP_L1, START_COLD, WAKE_L1
 
 To = Literal["Asleep", "Ended"]
 Changes = Mapping[str, To]  # pod UID to what it becomes
@@ -41,9 +42,9 @@ class Tenant:
     busy: bool = False
     can_sleep: bool = True
     chance: float = 1.0
-    sleep_s: float = 5.0
-    wake_s: float = 3.0
-    load_s: float = 60.0
+    sleep_s: float = SLEEP_L1.cost_s
+    wake_s: float = WAKE_L1.cost_s
+    load_s: float = START_COLD.cost_s
 
     def left(self, to: To) -> tuple[int, int, int]:
         """MiB and W on each GPU, and host MiB, that it holds once it is `to`."""

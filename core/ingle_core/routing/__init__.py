@@ -16,6 +16,7 @@ from ingle_core.routing.facts import (
     Question,
     Request,
     Wait,
+    Warmth,
 )
 from ingle_core.routing.permit import Verdict, permit
 from ingle_core.routing.route import route
@@ -36,6 +37,7 @@ __all__ = [
     "Serve",
     "Verdict",
     "Wait",
+    "Warmth",
     "directory_of",
     "permit",
     "route",

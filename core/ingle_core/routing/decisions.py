@@ -19,11 +19,15 @@ class Serve:
 
 @dataclass(frozen=True, slots=True)
 class Hold:
-    """Let it wait for `pool`, for at most `limit_s` seconds from now."""
+    """Let it wait for `pool`, for at most `limit_s` seconds from now.
+
+    `displaces`: the room is full, and the newest place of this tenant in it makes way.
+    """
 
     pool: str
     limit_s: float
     reasons: tuple[str, ...] = ()
+    displaces: str | None = None
 
 
 @dataclass(frozen=True, slots=True)

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from types import MappingProxyType
 from typing import NamedTuple
 
 
@@ -38,8 +39,9 @@ class Permission:
 
 @dataclass(frozen=True, slots=True)
 class Policy:
-    """Who may use the models that it names. `fallback` is a pool in the same namespace, by name.
+    """Who may use the models that it names. `fallbacks` are pools in the same namespace, by name, best first.
 
+    `sooner`: they answer also where they can do so sooner, not only where the pool asked for cannot.
     `refused` is the reason why the policy is not accepted; it then denies what it can and allows nothing.
     """
 
@@ -47,13 +49,24 @@ class Policy:
     name: str
     models: tuple[str, ...]
     permissions: tuple[Permission, ...] = ()
-    fallback: str | None = None
+    fallbacks: tuple[str, ...] = ()
+    sooner: bool = False
     created: str = ""
     refused: str = ""
 
     @property
     def key(self) -> str:
         return f"{self.namespace}/{self.name}"
+
+
+class Warmth(NamedTuple):
+    """One engine as the pool's status tells it: `state` since `since_s`; what its last wake and its start took,
+    in seconds, None where that is not known."""
+
+    state: str
+    since_s: float = 0.0
+    wake_s: float | None = None
+    start_s: float | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -74,6 +87,7 @@ class Pool:
     waiting_max: int = 500
     obstacle: str = ""
     lasting: bool = False
+    engines: tuple[Warmth, ...] = ()
 
     @property
     def key(self) -> str:
@@ -113,11 +127,15 @@ class Endpoint:
         )
 
 
+_NOBODY: Mapping[str, int] = MappingProxyType({})
+
+
 class Load(NamedTuple):
-    """The moving part of a pool: its engines and how many requests wait for it."""
+    """The moving part of a pool: its engines, how many requests wait for it, and how many of them by tenant."""
 
     endpoints: tuple[Endpoint, ...] = ()
     waiting: int = 0
+    shares: Mapping[str, int] = _NOBODY
 
 
 class Wait(NamedTuple):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 from enum import StrEnum
 
@@ -27,7 +28,9 @@ class Engine:
     """One replica. `since_s`: when it entered `state`. `busy_at_s`: when it last had a request.
 
     `answers` False: it has not passed its readiness probe for a while. `wakeable` False: its node takes no wakes now.
-    `leaving`: its node drains, or its GPU is not ours any more, so a sleeper moves.
+    `leaving`: its node drains, or its GPU is not ours any more, so a sleeper moves. `short_since_s`: since when it waits
+    for room on a GPU, inf while it does not. `surplus`: why its node would be better off without this sleeper.
+    `gate_open`: routers may pick it. `gpus`: their UUIDs, empty before it is placed.
     """
 
     uid: str
@@ -40,13 +43,22 @@ class Engine:
     answers: bool = True
     wakeable: bool = True
     leaving: bool = False
+    short_since_s: float = math.inf
+    surplus: str = ""
+    gate_open: bool = True
+    gpus: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True)
 class PoolWish:
     """What the pool's owner asks for. `fixed` (from /scale) replaces the count that demand would give.
 
-    New engines get `revision`; those of `also` (other variants of the same pool as it is now) are as good.
+    New engines get `revision`; those of `also` (other variants of the same pool as it is now) are as good. `desired`
+    replaces ceil(load / concurrency) where a caller knows better, and `desired_lately`, the most of it over the last
+    `idle_s`, ceil(peak / concurrency). `ahead`: replicas wanted awake whatever the load is
+    now (a prewarm, a forecast); it only ever adds, `ahead_reason` says why. `dwell_s`: an awake count that was lowered and
+    raised again is lowered no sooner than four of them after it was lowered last. `surge_s`: how long a new engine may
+    wait for room beside an old one before the old one makes way for it.
     """
 
     min_awake: int
@@ -58,6 +70,12 @@ class PoolWish:
     variant: str
     fixed: int | None = None
     also: frozenset[str] = frozenset()
+    desired: int | None = None
+    desired_lately: int | None = None
+    ahead: int = 0
+    ahead_reason: str = ""
+    dwell_s: float = 0.0
+    surge_s: float = 30.0
 
     def current(self, engine: Engine) -> bool:
         """Whether the engine is as the pool is now."""
@@ -75,7 +93,13 @@ class Demand:
 
 @dataclass(frozen=True)
 class Failures:
-    """Engines of this pool that failed in a row, and when the last one did."""
+    """Engines of this pool that failed in a row, and when the last one did. `revision`: theirs, empty: not known."""
 
     count: int = 0
     at_s: float = 0.0
+    revision: str = ""
+
+    def of(self, wish: PoolWish) -> Failures:
+        """Those of the pool as it is now: what an earlier revision did is no reason to wait."""
+        mine = self.revision in ("", wish.revision) or self.revision in wish.also
+        return self if mine else Failures()

@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from enum import StrEnum
 
 from ingle_core.warmpool.facts import State
+from ingle_core.warmpool.tiers import SLEEP_L1, START_COLD, STOP, WAKE_L1
 
 
 class Act(StrEnum):
@@ -22,6 +23,7 @@ class Act(StrEnum):
     CLOSE_GATE = "CloseGate"
     CALL_SLEEP = "CallSleep"
     CALL_WAKE = "CallWake"
+    CALL_REFRESH = "CallRefresh"
     DELETE = "Delete"
 
 
@@ -32,6 +34,9 @@ class EngineFacts:
     `drained`: no router picks it, none has a request there, and the engine reports none running.
     `quiet_at_s`: since when it is drained, None while it is not. `sleep_sent`: a sleep call may have gone out since it
     entered Sleeping; False only where that is certain. `claimed_mib`: its claim on one GPU, None unknown.
+    `wake_refused`: it answered the wake with an error. `fresh` False: awake, but nobody saw the wake to its end, so its
+    prefix cache may speak of memory that is gone. `probe_due`: it is time to look whether it is still at steady speed;
+    `slow`: it was not, twice in a row.
     """
 
     state: State
@@ -50,6 +55,10 @@ class EngineFacts:
     quiet_at_s: float | None = None
     sleep_sent: bool = True
     claimed_mib: int | None = None
+    wake_refused: bool = False
+    fresh: bool = True
+    probe_due: bool = False
+    slow: bool = False
 
 
 @dataclass(frozen=True)
@@ -60,9 +69,9 @@ class Limits:
     """
 
     start_s: float
-    sleep_s: float = 120.0
-    wake_s: float = 60.0
-    drain_s: float = 600.0
+    sleep_s: float = SLEEP_L1.limit_s
+    wake_s: float = WAKE_L1.limit_s
+    drain_s: float = STOP.limit_s
     slack_mib: int = 512
 
 
@@ -97,7 +106,8 @@ def charge_mib(to: State, awake_mib: int, residue_mib: int, measured_mib: int | 
 
 
 def _stop(facts: EngineFacts, limits: Limits, now_s: float) -> Step:
-    if facts.state in (State.PENDING, State.STARTING, State.ASLEEP):
+    served_before = facts.state is State.STARTING and not facts.drained
+    if facts.state in (State.PENDING, State.STARTING, State.ASLEEP) and not served_before:
         return Step(Act.CLOSE_GATE if facts.gate else Act.DELETE, "Stopped")
     if facts.state is not State.STOPPING:
         return Step(Act.MOVE, "Stopped", State.STOPPING)
@@ -114,9 +124,13 @@ def _pending(facts: EngineFacts, goal: State | None, limits: Limits, now_s: floa
 
 def _starting(facts: EngineFacts, goal: State | None, limits: Limits, now_s: float) -> Step:
     if now_s - facts.since_s > limits.start_s:
-        return Step(Act.DELETE, "EngineNeverReady", failed=True)
+        return Step(Act.DELETE, START_COLD.fails_as, failed=True)
+    if facts.gate:
+        return Step(Act.CLOSE_GATE, "EngineStarting")
     if not facts.ready or facts.asleep is None:
         return WAIT
+    if facts.asleep:
+        return Step(Act.MOVE, "FoundAsleep", State.SLEEPING)
     if not facts.probed:
         return Step(Act.PROBE)
     return Step(Act.MOVE, "Probed", State.AWAKE)
@@ -127,9 +141,11 @@ def _awake(facts: EngineFacts, goal: State | None, limits: Limits, now_s: float)
         return Step(Act.MOVE, "FoundAsleep", State.SLEEPING)
     if goal is State.ASLEEP:
         return Step(Act.MOVE, "Idle", State.SLEEPING)
+    if facts.slow:
+        return Step(Act.MOVE, "SlowAgain", State.STARTING)
     if not facts.gate and facts.ready and facts.asleep is False:
         return Step(Act.OPEN_GATE, "Serving")
-    return WAIT
+    return Step(Act.PROBE) if facts.gate and facts.probe_due else WAIT
 
 
 def _sleeping(facts: EngineFacts, goal: State | None, limits: Limits, now_s: float) -> Step:
@@ -143,7 +159,7 @@ def _sleeping(facts: EngineFacts, goal: State | None, limits: Limits, now_s: flo
             return Step(Act.MOVE, "Asleep", State.ASLEEP)
         return Step(Act.DELETE, "SleepKeptMemory", failed=True) if overdue else WAIT
     if overdue and facts.asleep is not True:
-        return Step(Act.DELETE, "SleepFailed", failed=True)
+        return Step(Act.DELETE, SLEEP_L1.fails_as, failed=True)
     if facts.asleep is False and facts.drained:
         return Step(Act.CALL_SLEEP, "Idle")
     return WAIT
@@ -167,11 +183,13 @@ def overcharged_mib(facts: EngineFacts) -> int:
 
 
 def _waking(facts: EngineFacts, goal: State | None, limits: Limits, now_s: float) -> Step:
-    if facts.asleep is False:
+    if facts.asleep is False and facts.fresh:
         return Step(Act.MOVE, "Woken", State.AWAKE)
-    if now_s - facts.since_s > limits.wake_s:
-        return Step(Act.DELETE, "WakeFailed", failed=True)
-    return WAIT if facts.asleep is None else Step(Act.CALL_WAKE, "Wanted")
+    if facts.wake_refused or now_s - facts.since_s > limits.wake_s:
+        return Step(Act.DELETE, WAKE_L1.fails_as, failed=True)
+    if facts.asleep is None:
+        return WAIT
+    return Step(Act.CALL_WAKE if facts.asleep else Act.CALL_REFRESH, "Wanted")
 
 
 _STEPS = {

@@ -6,29 +6,50 @@ again with new facts it gives the rest of the way, and with unchanged facts the 
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
+from ingle_core.warmpool import kept
 from ingle_core.warmpool.facts import SERVING_SOON, Demand, Engine, Failures, PoolWish, State
+from ingle_core.warmpool.kept import Kept
+from ingle_core.warmpool.past import NOTHING_YET, Past
+from ingle_core.warmpool.rollout import Rollout
 
 RETRY_FIRST_S = 2.0
 RETRY_MAX_S = 300.0
+CHANGED = "the pool has changed"
+
+Goals = dict[str, tuple[State, str]]
 
 
 @dataclass(frozen=True)
 class Plan:
-    """`goals`: engine uid to the state it should reach (Awake, Asleep or Ended), with the reason beside it."""
+    """`goals`: engine uid to the state it should reach (Awake, Asleep or Ended), with the reason beside it.
+
+    `past`: for the next plan. `goes_back`: old engines stay, since new ones fail. `again_in_s`: until keep-alive wants
+    something anew, whatever the load; inf: never.
+    """
 
     wanted_awake: int
     start: int = 0
     start_reason: str = ""
     retry_in_s: float = 0.0
-    goals: dict[str, tuple[State, str]] = field(default_factory=dict)
+    goals: Goals = field(default_factory=dict)
+    past: Past = NOTHING_YET
+    goes_back: bool = False
+    again_in_s: float = math.inf
 
 
 def wanted_awake(wish: PoolWish, load: int) -> int:
-    """ceil(load / concurrency), within [min, max]; `fixed` wins, within the same bounds."""
-    need = -(-load // max(1, wish.concurrency)) if wish.fixed is None else wish.fixed
+    """`desired` or else ceil(load / concurrency), at least `ahead`, within [min, max]; `fixed` wins, within the bounds.
+
+    Whatever `desired` says, load wants one.
+    """
+    by_load = (
+        -(-load // max(1, wish.concurrency)) if wish.desired is None else max(wish.desired, min(1, load))
+    )
+    need = max(by_load, wish.ahead) if wish.fixed is None else wish.fixed
     return max(wish.min_awake, min(wish.max_awake, need))
 
 
@@ -37,47 +58,118 @@ def retry_delay_s(count: int) -> float:
     return 0.0 if count <= 0 else float(min(RETRY_MAX_S, RETRY_FIRST_S * 2.0 ** min(count - 1, 16)))
 
 
-def plan(wish: PoolWish, engines: Sequence[Engine], demand: Demand, failures: Failures, now_s: float) -> Plan:
+def plan(
+    wish: PoolWish,
+    engines: Sequence[Engine],
+    demand: Demand,
+    failures: Failures,
+    now_s: float,
+    keeps: Sequence[Kept] = (),
+    past: Past = NOTHING_YET,
+) -> Plan:
     """The next goals of one pool.
 
     Up at once: sleepers are woken first (most recently used first), then new ones are started. Down slowly: an
-    engine sleeps only when the most load of the last `idle_s` did not need it. Sleepers beyond the number to keep
-    stop after the same time. One that does not answer is replaced and left to its liveness probe. A failed pool
-    starts again after `retry_delay_s`. Where a sleeper cannot be woken another is started; one that has to move is
-    replaced first and then stopped, one at a time.
+    engine sleeps only when the most load of the last `idle_s` did not need it, keep-alive (`keeps[n]`: of the n-th
+    replica) does not hold it, and `past` allows it. Sleepers beyond the number to keep stop after the same time. One
+    that does not answer is replaced and left to its liveness probe. A failed pool starts again after `retry_delay_s`.
+    Where a sleeper cannot be woken another is started; one that has to move is replaced first and then stopped, one at
+    a time. Engines of an earlier revision: `rollout.py`.
     """
-    goals: dict[str, tuple[State, str]] = {}
-    live = [e for e in engines if e.state not in (State.STOPPING, State.ENDED)]
-    live = [e for e in live if not _outdated(wish, e, live, goals)]
+    failures = failures.of(wish)
+    wish = _with_prewarm(wish, keeps, now_s)
     load = demand.waiting + demand.in_flight
     want = wanted_awake(wish, load)
+    lately = replace(wish, desired=wish.desired_lately)
+    stay = max(want, wanted_awake(lately, max(load, demand.peak)), _held(wish, keeps, now_s))
+    keep = min(max(wish.max_awake, wish.asleep), max(want, wish.min_awake + wish.asleep))
+    live = [e for e in engines if e.state not in (State.STOPPING, State.ENDED)]
+    rollout = Rollout(wish, live, want, stay, keep, failures)
+    goals: Goals = {e.uid: (State.ENDED, CHANGED) for e in rollout.ends()}
+    way = (
+        rollout.makes_way(past, any(e.state is State.STOPPING for e in engines), now_s) if not goals else None
+    )
+    if way is not None:
+        goals[way.uid] = (State.ENDED, f"{CHANGED}, and there is no room for a new engine beside it")
+    live = [e for e in live if e.uid not in goals]
+
+    roomy = [e for e in live if wish.current(e) and not rollout.is_short(e, now_s)]
+    surge = roomy if way is None and rollout.surges() else None
+    missing, woken = _wake(wish, live, demand, want, surge, goals)
+    lowered = past.may_lower(wish.dwell_s, now_s) and _let_idle_sleep(wish, live, stay, now_s, goals)
+    proven = [e for e in live if e not in rollout.coming] if rollout.olds else live
+    _stop_surplus(wish, proven, want, stay, now_s, goals)
+    lack, reason = _lack(wish, live, rollout, missing - woken, keep, goals)
+    again_in_s = kept.again_in_s(keeps, now_s)
+    wait_s = failures.at_s + retry_delay_s(failures.count) - now_s
+    paused = lack > 0 and failures.count > 0 and wait_s > 0
+    raised = woken > 0 or (missing > woken and lack > 0 and not paused)
+    past = past.after(raised=raised, lowered=lowered, made_way=way is not None, now_s=now_s)
+    if paused:
+        return Plan(want, 0, "waits after a failure", wait_s, goals, past, rollout.goes_back, again_in_s)
+    return Plan(
+        want, max(0, lack), reason if lack > 0 else "", 0.0, goals, past, rollout.goes_back, again_in_s
+    )
+
+
+def _with_prewarm(wish: PoolWish, keeps: Sequence[Kept], now_s: float) -> PoolWish:
+    more = kept.ahead(keeps, now_s)
+    return (
+        replace(wish, ahead=more.replicas, ahead_reason=more.reason) if more.replicas > wish.ahead else wish
+    )
+
+
+def _held(wish: PoolWish, keeps: Sequence[Kept], now_s: float) -> int:
+    """Replicas that keep-alive holds; a fixed count is exact."""
+    return 0 if wish.fixed is not None else min(wish.max_awake, kept.held(keeps, now_s))
+
+
+def _wake(
+    wish: PoolWish,
+    live: Sequence[Engine],
+    demand: Demand,
+    want: int,
+    surge: Sequence[Engine] | None,
+    goals: Goals,
+) -> tuple[int, int]:
+    """Wakes sleepers; (how many more are wanted awake, how many of them wake). Those of now come before old ones.
+
+    `surge`: who may take the place of an old engine, None: nobody has to.
+    """
     serving = [e for e in live if e.state in SERVING_SOON and e.answers]
     sleepers = sorted(
-        (e for e in live if e.state in (State.ASLEEP, State.SLEEPING)),
-        key=lambda e: (e.state == State.SLEEPING, -e.busy_at_s, e.uid),
+        (e for e in live if e.state in (State.ASLEEP, State.SLEEPING) and e.wakeable),
+        key=lambda e: (not wish.current(e), e.state == State.SLEEPING, -e.busy_at_s, e.uid),
     )
-    pending = sum(
-        e.state is State.PENDING for e in serving
-    )  # they may wait for long: a sleeper is woken all the same
-    missing = max(0, want - len(serving) + pending)
-    woken = [e for e in sleepers if e.wakeable][:missing]
+    # pods without a node may wait for long: a sleeper is woken all the same
+    missing = max(0, want - sum(e.state is not State.PENDING for e in serving))
+    reason = "requests wait" if demand.waiting else wish.ahead_reason or "fewer awake than wanted"
+    if not missing and surge is not None:
+        missing, reason, sleepers = 1, CHANGED, [e for e in sleepers if e in surge]
+    woken = sleepers[:missing]
     for engine in woken:
-        goals[engine.uid] = (State.AWAKE, "requests wait" if demand.waiting else "fewer awake than wanted")
-    _let_idle_sleep(wish, serving, wanted_awake(wish, max(load, demand.peak)), now_s, goals)
-    others = [e for e in sleepers if e.uid not in goals]
-    _stop_surplus(wish, others, want, len(live), now_s, goals)
-    keep = min(max(wish.max_awake, wish.asleep), max(want, wish.min_awake + wish.asleep))
+        goals[engine.uid] = (State.AWAKE, reason)
+    return missing, len(woken)
+
+
+def _lack(
+    wish: PoolWish, live: Sequence[Engine], rollout: Rollout, missing: int, keep: int, goals: Goals
+) -> tuple[int, str]:
+    """How many to start, and why. Beside old engines one at a time, but for those that load needs now."""
+    pending = sum(e.state is State.PENDING and e.answers for e in live)
     current = sum(wish.current(e) and e.answers for e in live)
-    lack, reason = max(missing - len(woken) - pending, keep - current), "no engine to wake"
+    for_load, for_keep, reason = missing - pending, keep - current, "no engine to wake"
+    if rollout.olds:
+        for_keep = min(for_keep, 0 if rollout.coming else 1)
+    if for_load <= 0 < for_keep and rollout.olds:
+        reason = CHANGED
+    lack = max(for_load, for_keep)
     if lack <= 0 and _move_off(wish, live, keep, goals):
-        lack, reason = 1, "a sleeper has to move"
-    wait_s = failures.at_s + retry_delay_s(failures.count) - now_s
-    if lack > 0 and failures.count and wait_s > 0:
-        return Plan(want, 0, "waits after a failure", wait_s, goals)
-    return Plan(want, max(0, lack), reason if lack > 0 else "", 0.0, goals)
+        return 1, "a sleeper has to move"
+    return lack, reason
 
 
-def _move_off(wish: PoolWish, live: Sequence[Engine], keep: int, goals: dict[str, tuple[State, str]]) -> bool:
+def _move_off(wish: PoolWish, live: Sequence[Engine], keep: int, goals: Goals) -> bool:
     """Stops sleepers that have to move as far as others take their place; whether one has to be started for that."""
     moving = sorted(
         (e for e in live if e.leaving and e.state is State.ASLEEP and e.uid not in goals),
@@ -92,45 +184,42 @@ def _move_off(wish: PoolWish, live: Sequence[Engine], keep: int, goals: dict[str
     return len(staying) < keep and len(started) == len(staying)
 
 
-def _outdated(
-    wish: PoolWish, engine: Engine, live: Sequence[Engine], goals: dict[str, tuple[State, str]]
-) -> bool:
-    """Whether the pool has changed since this engine was made and it can go: sleepers at once, others when replaced."""
-    if wish.current(engine):
-        return False
-    replaced = any(wish.current(e) and e.state is State.AWAKE for e in live)
-    if engine.state is State.AWAKE and engine.in_flight and not replaced:
-        return False
-    goals[engine.uid] = (State.ENDED, "the pool has changed")
-    return True
-
-
-def _let_idle_sleep(
-    wish: PoolWish, serving: Sequence[Engine], want: int, now_s: float, goals: dict[str, tuple[State, str]]
-) -> None:
-    """The least busy first, never below `want`; one that has just become awake stays for `idle_s`."""
+def _let_idle_sleep(wish: PoolWish, live: Sequence[Engine], stay: int, now_s: float, goals: Goals) -> bool:
+    """The least busy first, never below `stay`; one that has just become awake stays for `idle_s`. Whether any does."""
     awake = sorted(
-        (e for e in serving if e.state is State.AWAKE), key=lambda e: (e.in_flight, e.busy_at_s, e.uid)
+        (e for e in live if e.state is State.AWAKE and e.answers),
+        key=lambda e: (e.in_flight, wish.current(e), e.busy_at_s, e.uid),
     )
-    for engine in awake[: max(0, len(awake) - want)]:  # one that is still starting cannot take its place
+    lowered = False
+    for engine in awake[: max(0, len(awake) - stay)]:  # one that is still starting cannot take its place
         if now_s - engine.since_s >= wish.idle_s:
             goal = State.ASLEEP if wish.asleep else State.ENDED
             goals[engine.uid] = (goal, f"idle for {wish.idle_s:g} s")
+            lowered = True
+    return lowered
 
 
 def _stop_surplus(
-    wish: PoolWish,
-    sleepers: Sequence[Engine],
-    want: int,
-    live_count: int,
-    now_s: float,
-    goals: dict[str, tuple[State, str]],
+    wish: PoolWish, live: Sequence[Engine], want: int, stay: int, now_s: float, goals: Goals
 ) -> None:
-    """Sleepers that nobody asked to keep, the least recently used first."""
-    surplus = live_count - max(want, wish.min_awake + wish.asleep)
+    """Sleepers that neither floor nor keep-alive asks for, the least recently used first; at once where they crowd.
+
+    While engines of an earlier revision live, only those: the new ones are to take their place.
+    """
+    floor = max(want, wish.min_awake + wish.asleep)
+    new = [e for e in live if wish.current(e)] if not all(wish.current(e) for e in live) else []
     old = sorted(
-        (e for e in sleepers if e.state == State.ASLEEP), key=lambda e: (not e.leaving, e.busy_at_s, e.uid)
+        (e for e in live if e.state is State.ASLEEP and e.uid not in goals and (e.surplus or e not in new)),
+        key=lambda e: (not e.surplus, not e.leaving, e.busy_at_s, e.uid),
     )
-    for engine in old[: max(0, surplus)]:
-        if now_s - max(engine.busy_at_s, engine.since_s) >= wish.idle_s:
+    ended = 0
+    for engine in old:
+        left = len(live) - ended
+        idle = now_s - max(engine.busy_at_s, engine.since_s) >= wish.idle_s
+        if engine.surplus and left > floor:
+            goals[engine.uid] = (State.ENDED, engine.surplus)
+        elif idle and left > max(floor, stay):
             goals[engine.uid] = (State.ENDED, f"more sleepers than {wish.asleep} to keep")
+        else:
+            continue
+        ended += 1

@@ -3,6 +3,7 @@
 from ingle_kit.objects.base import ApiModel, Rule, dump, timestamp, timestamp_s
 from ingle_kit.objects.conditions import Condition, find, with_condition
 from ingle_kit.objects.gpunode import (
+    Disk,
     GpuClaim,
     GpuMemory,
     GPUNodeSpec,
@@ -55,6 +56,7 @@ __all__ = [
     "ApiModel",
     "BudgetState",
     "Condition",
+    "Disk",
     "Engine",
     "EngineState",
     "EngineStatus",

@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any, NamedTuple
 
+from ingle_core.warmpool.cachekey import Compiled, compile_base, weights_name
+from ingle_kit.objects.base import dump
 from ingle_kit.objects.gpunode import GpuStatus
 from ingle_kit.objects.inferencepool import InferencePoolSpec
+from ingle_kit.objects.template import EnvVar
 from ingle_kit.objects.variant import Variant
 
 
@@ -28,19 +32,48 @@ def placement_ask(pool: str, spec: InferencePoolSpec, variant: Variant) -> dict[
     `pool`: namespace/name.
     """
     placement, memory = spec.placement, variant.memory_mib
+    host_mib = memory.host if spec.warm.level == "L1" else 0
     return {
         "pool": pool,
         "variant": variant.name,
         "model": spec.model,
         "gpus": variant.gpus,
-        "memoryMiB": {"awake": memory.awake, "asleep": memory.asleep, "host": memory.host},
+        "memoryMiB": {"awake": memory.awake, "asleep": memory.asleep, "host": host_mib},
+        "engine": spec.engine.kind,
+        "level": spec.warm.level,
         "watts": busy_w_per_gpu(variant),
         "products": list(variant.gpu_products),
         "numa": placement.numa,
         "nvlink": placement.nvlink,
         "strategy": placement.strategy,
         "priority": spec.priority,
-    }
+    } | _on_disk(pool.partition("/")[0], spec, variant)
+
+
+def _on_disk(namespace: str, spec: InferencePoolSpec, variant: Variant) -> dict[str, str]:
+    """What makes a start shorter where a node's disk has it: base of the compile cache, name of the weights."""
+    found: dict[str, str] = {}
+    weights = spec.engine.weights
+    if weights is not None:
+        found["weights"] = weights_name(namespace, spec.model, weights.claim_name, weights.path)
+    if spec.engine.kind != "Custom":
+        found["compileKey"] = compile_base(
+            Compiled(
+                namespace=namespace,
+                image=spec.engine.image,
+                model=spec.model,
+                args=(*spec.engine.args, *variant.args),
+                gpus=variant.gpus,
+                context_tokens=variant.context_tokens,
+                environment=tuple((item.name, item.value or _source(item)) for item in spec.template.env),
+            )
+        )
+    return found
+
+
+def _source(item: EnvVar) -> str:
+    """Where a variable's value comes from; never the value."""
+    return json.dumps(dump(item.value_from), sort_keys=True) if item.value_from else ""
 
 
 def fits_empty(gpus: Iterable[GpuStatus], variant: Variant) -> bool:

@@ -129,11 +129,20 @@ def _root_schema(definition: Definition) -> Schema:
             "kind": {"type": "string", "description": f"{definition.kind.kind}."},
             "metadata": {"type": "object"},
             "spec": structural(definition.spec),
-            "status": structural(definition.status),
+            "status": _status_schema(definition.status),
         },
     }
     if definition.rules:
         schema["x-kubernetes-validations"] = [_validation(rule) for rule in definition.rules]
+    return schema
+
+
+def _status_schema(model: type[ApiModel]) -> Schema:
+    """With the one default that there is: a status from the first moment, or kstatus takes an object that nobody
+    has seen for one that is well."""
+    schema = structural(model)
+    if "observedGeneration" in schema["properties"]:
+        schema["default"] = {"observedGeneration": -1}
     return schema
 
 

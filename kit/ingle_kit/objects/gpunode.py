@@ -271,6 +271,20 @@ class WarmItem(ApiModel):
     key: Annotated[str, Field(max_length=MAX_WARM_NAME)] | None = Field(
         default=None, description="Key of the compile cache. Absent: no compile cache."
     )
+    mib: Mib | None = Field(
+        default=None,
+        description="MiB that it takes on the disk, rounded up. Absent: not known, or under way.",
+    )
+    partial: bool | None = Field(
+        default=None, description="True: a copy of weights that is under way. Absent: it is whole."
+    )
+
+
+class Disk(ApiModel):
+    """The file system of the node's cache folder, in MiB."""
+
+    total: Annotated[int, Field(ge=0, le=2**53 - 1)] = Field(description="Its size in MiB.")
+    free: Annotated[int, Field(ge=0, le=2**53 - 1)] = Field(description="MiB that may still be written.")
 
 
 class GPUNodeStatus(ApiModel):
@@ -298,6 +312,13 @@ class GPUNodeStatus(ApiModel):
         default_factory=list,
         description="Weights and compile caches on the node's disk, sorted; what is above the limit is left out. "
         "Absent: none.",
+    )
+    driver_version: Annotated[str, Field(max_length=80)] | None = Field(
+        default=None, description="Version of the GPU driver. Absent: not told."
+    )
+    disk_mib: Disk | None = Field(
+        default=None,
+        description="Room of the cache folder's file system in MiB, at the last write. Absent: no such folder.",
     )
     conditions: Conditions = Field(
         default_factory=list, description="Accepted, Ready, Reconciling, Stalled, Attached."

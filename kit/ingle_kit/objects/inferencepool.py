@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+from functools import cached_property
 from typing import Annotated, ClassVar, Literal
 
 from pydantic import Field
 
+from ingle_core.warmpool.prewarm import Prewarm as Schedule
 from ingle_kit.objects.base import (
     ATOMIC,
     SET,
@@ -21,6 +23,7 @@ from ingle_kit.objects.base import (
     list_map,
 )
 from ingle_kit.objects.conditions import Conditions
+from ingle_kit.objects.prewarm import Prewarm
 from ingle_kit.objects.template import Template
 from ingle_kit.objects.variant import Engine, Variant, VariantMemory, VariantWatts, Weights
 
@@ -73,10 +76,27 @@ class ReplicaRange(ApiModel):
 
 
 class Scaling(ApiModel):
-    """When another replica is woken."""
+    """When another replica is woken. Of several signals the one that asks for most counts."""
 
     concurrency: Annotated[int, Field(ge=1, le=100_000)] = Field(
         default=16, description="Requests in flight one awake replica is meant for. Absent: 16."
+    )
+    queue: Annotated[int, Field(ge=1, le=100_000)] | None = Field(
+        default=None,
+        description="Requests that may queue inside an engine, on average over the awake ones. Absent: not looked at.",
+    )
+    kv_percent: Annotated[int, Field(ge=1, le=100)] | None = Field(
+        default=None,
+        description="Percent of the KV cache that may be in use, on average over the awake engines. Absent: not looked at.",
+    )
+    ttft_milliseconds: Annotated[int, Field(ge=1, le=600_000)] | None = Field(
+        default=None,
+        description="Time in ms to the first token, the 90th percentile of the last minute as engines report it, on average "
+        "over the awake ones. Absent: not looked at.",
+    )
+    forecast: Literal["None", "Seasonal"] = Field(
+        default="None",
+        description="Seasonal wakes replicas ahead of load that came at this time on days before. Absent: None.",
     )
 
 
@@ -84,13 +104,29 @@ class Warm(ApiModel):
     """What stays warm without requests."""
 
     asleep: Replicas = Field(default=0, description="Sleepers kept although nobody asks. Absent: 0.")
+    level: Literal["L1", "L2"] = Field(
+        default="L1",
+        description="How deep replicas sleep: L1 keeps the weights in host memory (memoryMiB.host is claimed), L2 drops"
+        " them and reads them again at each wake. A change replaces the replicas. Absent: L1.",
+    )
     idle_seconds: Annotated[int, Field(ge=1, le=604_800)] = Field(
         default=120, description="Seconds without a request after which an awake replica sleeps. Absent: 120."
     )
-    keep_alive: Literal["Fixed"] = Field(
+    keep_alive: Literal["Fixed", "Histogram", "GreedyDual", "ExpectedUse"] = Field(
         default="Fixed",
-        description="Who gives way when room is short: Fixed, by idleSeconds alone. Absent: Fixed.",
+        description="How long an unused replica stays awake, never less than idleSeconds: Fixed, idleSeconds; Histogram,"
+        " by the idle times of the pool, let go and made ready again in time; GreedyDual, while there is room;"
+        " ExpectedUse, while a use is likely enough to be worth its room. With the last two the least useful replica"
+        " gives way first when room is short. Absent: Fixed.",
     )
+    prewarm: Annotated[list[Prewarm], Field(max_length=16, json_schema_extra=ATOMIC)] = Field(
+        default_factory=list, description="Replicas made ready by the clock. Absent or empty: none."
+    )
+
+    @cached_property
+    def schedule(self) -> tuple[Schedule, ...]:
+        """`prewarm` as the plan reads it."""
+        return tuple(Schedule(one.cron, one.zone, one.replicas, one.minutes) for one in self.prewarm)
 
 
 class Placement(ApiModel):
@@ -117,13 +153,17 @@ class Hold(ApiModel):
     """What happens to requests while nothing is awake."""
 
     seconds: Annotated[int, Field(ge=0, le=3600)] = Field(
-        default=60, description="Longest time in seconds a request is held. Absent: 60; 0: never held."
+        default=60,
+        description="Longest time in seconds a request is held, then it is answered 503. Absent: 60; 0: at once, and "
+        "the request wakes the model all the same.",
     )
     heartbeat_seconds: Annotated[int, Field(ge=1, le=300)] = Field(
         default=10, description="Seconds between signs of life to a held streaming client. Absent: 10."
     )
     waiting: Annotated[int, Field(ge=0, le=100_000)] = Field(
-        default=500, description="Most requests held at once; more are answered 503. Absent: 500."
+        default=500,
+        description="Most requests held at once. When it is full, the newest request of the tenant that holds most "
+        "gives way to one that holds less; others are answered 429. Absent: 500; 0: none is held.",
     )
 
 
@@ -133,7 +173,7 @@ class InferencePoolSpec(ApiModel):
     rules: ClassVar[tuple[Rule, ...]] = (
         Rule(
             "self.engine.kind != 'Custom' || !has(self.warm) || !has(self.warm.asleep) || self.warm.asleep == 0",
-            "an engine of kind Custom cannot sleep: set warm.asleep to 0 or use VLLM",
+            "an engine of kind Custom cannot sleep: set warm.asleep to 0 or use VLLM or SGLang",
             lambda s: s.engine.kind != "Custom" or s.warm.asleep == 0,
         ),
         Rule(
@@ -223,8 +263,10 @@ class ReplicaCounts(ApiModel):
 class InferencePoolStatus(ApiModel):
     """What is."""
 
-    observed_generation: Annotated[int, Field(ge=0)] = Field(
-        default=0, description="metadata.generation this status is about. Absent: 0, nothing seen yet."
+    observed_generation: Annotated[int, Field(ge=-1)] = Field(
+        default=-1,
+        description="metadata.generation this status is about; -1 from the first moment until the operator has seen "
+        "the object. Absent: -1.",
     )
     revision: Annotated[str, Field(max_length=63)] | None = Field(
         default=None, description="Hash of what new engines are made from. Absent: not computed yet."

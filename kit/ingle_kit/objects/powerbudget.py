@@ -44,8 +44,10 @@ BudgetState = Literal["Normal", "Lowering", "BelowMinimumLimits"]
 class PowerBudgetStatus(ApiModel):
     """What is guaranteed and drawn now."""
 
-    observed_generation: Annotated[int, Field(ge=0)] = Field(
-        default=0, description="metadata.generation this status is about. Absent: 0, nothing seen yet."
+    observed_generation: Annotated[int, Field(ge=-1)] = Field(
+        default=-1,
+        description="metadata.generation this status is about; -1 from the first moment until the operator has seen "
+        "the object. Absent: -1.",
     )
     cap_watts: Annotated[int, Field(ge=0)] | None = Field(
         default=None,

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Annotated, ClassVar
+from typing import Annotated, ClassVar, Literal
 
 from pydantic import Field
 
@@ -37,6 +37,16 @@ class Fallback(ApiModel):
     pool: Name253 = Field(
         description="An InferencePool in the same namespace. The caller must be allowed to use its model too."
     )
+    others: Annotated[list[Name253], Field(max_length=8, json_schema_extra=SET)] = Field(
+        default_factory=list,
+        description="More such pools. An awake one answers, the first named if several are; if none is, the one that "
+        "wakes soonest. Absent or empty: only `pool`.",
+    )
+    when: Literal["Unable", "Sooner"] = Field(
+        default="Unable",
+        description="Unable: they answer only where the pool asked for cannot (no memory, no watts, stalled, waiting "
+        "room full). Sooner: also where it sleeps and one of them is awake or wakes sooner. Absent: Unable.",
+    )
 
 
 class RoutingPolicySpec(ApiModel):
@@ -60,8 +70,10 @@ class RoutingPolicySpec(ApiModel):
 class RoutingPolicyStatus(ApiModel):
     """Whether the policy is in force."""
 
-    observed_generation: Annotated[int, Field(ge=0)] = Field(
-        default=0, description="metadata.generation this status is about. Absent: 0, nothing seen yet."
+    observed_generation: Annotated[int, Field(ge=-1)] = Field(
+        default=-1,
+        description="metadata.generation this status is about; -1 from the first moment until the operator has seen "
+        "the object. Absent: -1.",
     )
     conditions: Conditions = Field(
         default_factory=list,

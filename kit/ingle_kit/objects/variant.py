@@ -28,15 +28,15 @@ class Weights(ApiModel):
         description="Folder of the weights in the claim, relative."
     )
     size_mib: Mib = Field(
-        description="Size of the weights in MiB; decides how much host memory a cold start needs."
+        description="Size of the weights in MiB; a copy is made only on nodes whose disk has room for so many."
     )
 
 
 class Engine(ApiModel):
     """How a replica is run."""
 
-    kind: Literal["VLLM", "Custom"] = Field(
-        description="Which engine it is. VLLM can sleep; Custom is only started and stopped."
+    kind: Literal["VLLM", "SGLang", "Custom"] = Field(
+        description="Which engine it is. VLLM and SGLang can sleep; Custom is only started and stopped."
     )
     image: Annotated[str, Field(min_length=1, max_length=512, pattern=r"^[!-~]+$")] = Field(
         description="Container image of the engine."
@@ -75,11 +75,13 @@ class VariantMemory(ApiModel):
     awake: Annotated[int, Field(ge=1, le=16_777_216)] = Field(description="MiB on each GPU while awake.")
     asleep: Mib = Field(description="MiB that stay on each GPU while asleep (CUDA context, graphs).")
     host: Mib = Field(
-        description="MiB of host memory of the replica while asleep (its weights, all GPUs together)."
+        description="MiB of host memory of the replica while asleep (its weights, all GPUs together); with warm.level L2"
+        " it is what reading them may take, and not claimed for sleepers."
     )
     kv_cache: Mib | None = Field(
         default=None,
-        description="MiB of `awake` for the KV cache, given to the engine. Absent: the engine decides.",
+        description="MiB of `awake` for the KV cache on each GPU, given to VLLM; SGLang counts tokens instead, give it"
+        " --max-total-tokens in args. Absent: the engine decides.",
     )
 
 

@@ -8,13 +8,17 @@ import time
 from ingle_core.placement.requeue import look
 from ingle_core.warmpool.facts import State
 from ingle_core.warmpool.lifecycle import Act, EngineFacts, Limits, Step, step
+from ingle_core.warmpool.probing import ProbeLimits, Times
 from ingle_kit.kube import Conflict, NotFound
 from ingle_kit.names import ANNOTATION_REQUEUE, GATE_AWAKE, INFERENCE_POOL, POD
 from ingle_kit.objects import InferencePoolSpec, timestamp
 from ingle_kit.objects.reasons import Reason
+from ingle_operator.adapters import Outcome
 from ingle_operator.parse import EnginePod, Pool
 from ingle_operator.reconcile.drained import lacks_room
-from ingle_operator.reconcile.facts import read_facts
+from ingle_operator.reconcile.facts import adapter_of, probe_again_in_s, product_of, read_facts
+from ingle_operator.reconcile.measured import follow
+from ingle_operator.reconcile.misses import count_misses
 from ingle_operator.reconcile.moves import LOOK_AGAIN_S, clear_past_trouble, move_engine
 from ingle_operator.reconcile.refused import refused_on
 from ingle_operator.status import count_failure, reason_of, tell
@@ -38,6 +42,8 @@ async def reconcile_engine(world: World, name: str) -> float | None:
             return None
         goal = (world.notes.goals.get(pod.uid) or (None,))[0]
         facts = await read_facts(world, pod, spec, goal)
+        follow(world, pod, facts, goal)
+        await count_misses(world, pool, pod, facts.state)
         limits = _limits(world, spec)
         now_s = time.time()
         taken = step(facts, goal, limits, now_s)
@@ -47,7 +53,9 @@ async def reconcile_engine(world: World, name: str) -> float | None:
                     world.add("room", ALL)
                 return await _requeue_if_stuck(world, pod, facts)
             clear_past_trouble(world, pool, pod)
-            return _pause_s(facts, goal, limits, now_s)
+            pause_s = _pause_s(facts, goal, limits, now_s)
+            hot = facts.state is State.AWAKE and pause_s is None
+            return probe_again_in_s(world, pod) if hot else pause_s
         pause_s = await _take(world, pool, spec, pod, facts, taken)
         if pause_s is not None:
             return pause_s
@@ -81,36 +89,89 @@ async def _take(
     if taken.act is Act.MOVE and taken.to is not None:
         return await move_engine(world, pool, pod, facts, taken.to)
     if taken.act is Act.PROBE:
-        return await _probe(world, pool, spec, pod)
+        return await _probe(world, pool, spec, pod, facts.state is State.AWAKE)
     if taken.act in (Act.OPEN_GATE, Act.CLOSE_GATE):
         await _set_gate(world, pool, pod, taken.act is Act.OPEN_GATE, taken.reason)
         return LOOK_AGAIN_S
     if taken.act is Act.CALL_SLEEP:
-        world.notes.sleep_sent.add(pod.uid)
-        return None if await world.engines.sleep(pod.address) else LOOK_AGAIN_S
-    if taken.act is Act.CALL_WAKE:
-        return await _wake(world, pod)
+        return await _sleep(world, spec, pod)
+    if taken.act in (Act.CALL_WAKE, Act.CALL_REFRESH):
+        return await _wake(world, spec, pod, taken.act is Act.CALL_REFRESH)
     return await _delete(world, pool, pod, taken)
 
 
-async def _probe(world: World, pool: Pool, spec: InferencePoolSpec, pod: EnginePod) -> float | None:
-    if not await world.engines.probe(pod.address, spec.model):
+async def _probe(
+    world: World, pool: Pool, spec: InferencePoolSpec, pod: EnginePod, hot: bool
+) -> float | None:
+    """One round of probes. `hot`: it serves, and is only looked at again."""
+    notes, now_s = world.notes, time.time()
+    variant = next((v for v in spec.variants if v.name == pod.variant), None)
+    tokens = variant.context_tokens if variant is not None else None
+    number = int(now_s * 1000)
+    times = await world.engines.probe(adapter_of(pod, spec), pod.address, spec.model, number, tokens)
+    if times is None:
         return LOOK_AGAIN_S
-    world.notes.probed.add(pod.uid)
-    world.notes.start_ms[pod.uid] = int(1000 * (time.time() - pod.created_at_s))
-    world.notes.failures.pop(pool.name, None)
-    world.notes.troubles.pop(pool.name, None)
+    limits, product = _probe_limits(world), product_of(world, pod)
+    if hot:
+        if notes.probes.look_again(pod.uid, pod.revision, product, times, limits, now_s):
+            text = f"engine {pod.key[1]} has become slow and is probed again: {_shown(times)}"
+            await tell(world, INFERENCE_POOL, pool, Reason.SLOW_AGAIN, text)
+        return None
+    verdict = notes.probes.note(pod.uid, pod.revision, product, times, limits, now_s)
+    if not verdict.hot:
+        return None
+    if verdict.reason == Reason.SLOWER_THAN_STEADY:
+        text = f"engine {pod.key[1]} serves although it is slower than others were: {_shown(times)}"
+        await tell(world, INFERENCE_POOL, pool, Reason.SLOWER_THAN_STEADY, text)
+    notes.probed.add(pod.uid)
+    if pod.uid not in notes.start_ms:
+        notes.start_ms[pod.uid] = int(1000 * (time.time() - pod.created_at_s))
+        notes.meter.started(pool.name, time.time() - pod.created_at_s)
+    notes.failures.pop(pool.name, None)
+    notes.troubles.pop(pool.name, None)
     return None
 
 
-async def _wake(world: World, pod: EnginePod) -> float | None:
-    started_s = time.monotonic()
-    world.notes.wake_calls[pod.uid] = False
-    answered = await world.engines.wake(pod.address, world.count_wake)
-    if pod.uid not in world.notes.wake_calls or not answered:
+def _probe_limits(world: World) -> ProbeLimits:
+    settings = world.settings
+    return ProbeLimits(settings.probe_steady_percent / 100, settings.probe_slack_s, settings.probe_rounds_max)
+
+
+def _shown(times: Times) -> str:
+    return f"short {times.short_s:.2f} s, long {times.long_s:.2f} s, batched {times.batched_s:.2f} s"
+
+
+async def _sleep(world: World, spec: InferencePoolSpec, pod: EnginePod) -> float | None:
+    world.notes.sleep_sent.add(pod.uid)
+    outcome = await world.engines.sleep(adapter_of(pod, spec), pod.address, pod.need.level)
+    if outcome is Outcome.BUSY:
+        world.notes.sleep_sent.discard(pod.uid)
+    if outcome is not Outcome.DONE:
         return LOOK_AGAIN_S
-    world.notes.wake_calls[pod.uid] = True
-    world.notes.wake_ms[pod.uid] = int(1000 * (time.monotonic() - started_s))
+    world.notes.sleep_done.add(pod.uid)
+    return None
+
+
+async def _wake(world: World, spec: InferencePoolSpec, pod: EnginePod, refresh: bool) -> float | None:
+    """Calls the engine awake; `refresh`: it is, and only has to drop what it may believe of lost memory."""
+    notes, engines, adapter = world.notes, world.engines, adapter_of(pod, spec)
+    started_s = time.monotonic()
+    notes.wake_calls[pod.uid] = False
+    if refresh:
+        outcome = await engines.refresh(adapter, pod.address)
+    else:
+        outcome = await engines.wake(adapter, pod.address, pod.need.level, world.count_wake)
+        notes.meter.woke(pod.pool, time.monotonic() - started_s, outcome is Outcome.DONE)
+    if pod.uid not in notes.wake_calls:
+        return LOOK_AGAIN_S
+    if outcome is Outcome.REFUSED:
+        notes.wake_refused.add(pod.uid)
+        return None
+    if outcome is not Outcome.DONE:
+        return LOOK_AGAIN_S
+    notes.wake_calls[pod.uid] = True
+    if not refresh:
+        notes.wake_ms[pod.uid] = int(1000 * (time.monotonic() - started_s))
     return None
 
 
@@ -128,6 +189,8 @@ async def _set_gate(world: World, pool: Pool, pod: EnginePod, open_: bool, reaso
     except (NotFound, Conflict):
         log.info("pod %s/%s is gone", namespace, name)
         return
+    if open_:
+        world.notes.meter.opened(pod.uid, pod.pool, time.time())
     if open_ and pod.uid in world.notes.wake_ms:
         text = f"engine {name} woke in {world.notes.wake_ms[pod.uid]} ms"
         await tell(world, INFERENCE_POOL, pool, Reason.WOKEN, text)
@@ -143,7 +206,7 @@ async def _delete(world: World, pool: Pool, pod: EnginePod, taken: Step) -> floa
         taken.failed and pod.uid not in world.notes.counted
     ):  # first: the pool must not start another without a pause
         world.notes.counted.add(pod.uid)
-        count_failure(world, pool, reason, message)
+        count_failure(world, pool, reason, message, pod.revision)
     try:
         await world.kube.delete(POD, name, namespace, uid=pod.uid)
     except Conflict:

@@ -68,7 +68,9 @@ async def move_engine(
     world.notes.wanted_w.pop(pod.uid, None)
     world.add("pool", pool.name)
     if to is State.ASLEEP and facts.state is not to:
-        await tell(world, INFERENCE_POOL, pool, Reason.PUT_TO_SLEEP, f"engine {pod.key[1]} sleeps")
+        goal, why = world.notes.goals.get(pod.uid, (None, ""))
+        text = f"engine {pod.key[1]} sleeps{f': {why}' if goal is State.ASLEEP and why else ''}"
+        await tell(world, INFERENCE_POOL, pool, Reason.PUT_TO_SLEEP, text)
     return None
 
 

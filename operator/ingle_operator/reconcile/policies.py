@@ -64,8 +64,14 @@ def _wrong_expression(spec: RoutingPolicySpec) -> str:
 
 def _missing_pool(world: World, policy: Policy, spec: RoutingPolicySpec) -> str:
     namespace = policy.key[0]
-    if spec.fallback and (namespace, spec.fallback.pool) not in world.pools.store:
-        return f"spec.fallback.pool: there is no InferencePool {spec.fallback.pool} in namespace {namespace}"
+    fallbacks = (
+        (("pool", spec.fallback.pool), *(("others", n) for n in spec.fallback.others))
+        if spec.fallback
+        else ()
+    )
+    for field, name in fallbacks:
+        if (namespace, name) not in world.pools.store:
+            return f"spec.fallback.{field}: there is no InferencePool {name} in namespace {namespace}"
     here = [p for p in world.pools.store.values() if p.key[0] == namespace and p.spec]
     for model in spec.models:
         if not any(model in (p.spec.model, *p.spec.aliases, f"{namespace}/{p.spec.model}") for p in here):

@@ -3,19 +3,25 @@
 from __future__ import annotations
 
 import hashlib
+import math
 import time
 
+from ingle_core.warmpool import prewarm
 from ingle_core.warmpool.facts import Demand, Engine, Failures, PoolWish, State
+from ingle_core.warmpool.past import NOTHING_YET
 from ingle_core.warmpool.plan import plan
 from ingle_kit.kube import Conflict, Forbidden, Invalid
 from ingle_kit.names import INFERENCE_POOL, POD
 from ingle_kit.objects import InferencePoolSpec, Variant
 from ingle_kit.objects.asks import fits_empty
 from ingle_kit.objects.reasons import Reason
+from ingle_operator import keepalives
 from ingle_operator.parse import EnginePod, Pool, seconds_of
 from ingle_operator.reconcile.drained import blocks_wake, leaves
 from ingle_operator.reconcile.poolstatus import View, pool_status
+from ingle_operator.reconcile.scaled import announce
 from ingle_operator.render import engine_pod, revision_of
+from ingle_operator.scaling import scaled
 from ingle_operator.status import count_failure, current, tell, write_status
 from ingle_operator.world import World
 
@@ -23,6 +29,7 @@ TICK_S = 0.5
 UNANSWERED_S = 5.0
 UNHEARD_S = 20.0  # an agent that restarts is no reason to start engines elsewhere
 STATUS_EVERY_S = 0.5
+MINUTE_S = 60.0
 
 
 async def reconcile_pool(world: World, name: str) -> float | None:
@@ -38,7 +45,10 @@ async def reconcile_pool(world: World, name: str) -> float | None:
     if spec is None:
         world.add("status", name)
         return world.settings.resync_s
+    keepalives.note(world, pool.name, spec, time.time())
     view = look(world, pool, spec, time.time())
+    world.notes.pasts[pool.name] = view.plan.past
+    world.notes.wanted_awake[pool.name] = view.plan.wanted_awake
     for pod in view.pods:
         goal = world.notes.goal(pod.uid, view.plan.goals.get(pod.uid), time.time())
         if world.notes.goals.get(pod.uid) != goal:
@@ -46,9 +56,16 @@ async def reconcile_pool(world: World, name: str) -> float | None:
             world.add("engine", "/".join(pod.key))
     world.add("status", name)  # after the engines: a wake comes first
     await _start(world, view)
+    await announce(world, pool, spec)
     kept = len(view.engines) <= spec.replicas.min + spec.warm.asleep
     settled = kept and not view.demand.waiting and all(e.state is State.ASLEEP for e in view.engines)
-    return world.settings.resync_s if settled and not view.plan.retry_in_s else TICK_S
+    return _rest_s(world, view) if settled and not view.plan.retry_in_s else TICK_S
+
+
+def _rest_s(world: World, view: View) -> float:
+    """Until a settled pool is looked at again: sooner where the clock may wake it."""
+    until_cron_s = MINUTE_S - time.time() % MINUTE_S if view.spec.warm.prewarm else math.inf
+    return max(TICK_S, min(world.settings.resync_s, view.plan.again_in_s, until_cron_s))
 
 
 async def reconcile_pool_status(world: World, name: str) -> float | None:
@@ -81,6 +98,9 @@ def look(world: World, pool: Pool, spec: InferencePoolSpec, now_s: float) -> Vie
     pods = tuple(p for p in world.pods.store.values() if p.pool == pool.name)
     engines = tuple(engine_of(world, pod) for pod in pods)
     demand = demand_of(world, pool.name, spec, now_s)
+    ahead = prewarm.ahead(spec.warm.schedule, now_s)
+    found = scaled(world, pool, spec, pods, demand, now_s)
+    forecast = found.ahead > ahead.replicas
     wish = PoolWish(
         min_awake=spec.replicas.min,
         max_awake=spec.replicas.max,
@@ -91,12 +111,19 @@ def look(world: World, pool: Pool, spec: InferencePoolSpec, now_s: float) -> Vie
         variant=variant.name,
         fixed=spec.replicas.fixed,
         also=frozenset(revision_of(spec, v) for v in spec.variants),
+        desired=found.desired,
+        desired_lately=found.lately,
+        ahead=found.ahead if forecast else ahead.replicas,
+        ahead_reason=found.ahead_reason if forecast else ahead.reason,
+        dwell_s=min(world.settings.dwell_s, spec.warm.idle_seconds / 4),
+        surge_s=world.settings.surge_wait_s,
     )
     failures = world.notes.failures.get(pool.name, Failures())
     fits = fits_somewhere(world, spec, variant)
-    return View(
-        pool, spec, variant, pods, engines, demand, plan(wish, engines, demand, failures, now_s), fits
-    )
+    keeps = keepalives.keeps(world, pool.name, spec, variant, [pod.uid for pod in pods], now_s)
+    past = world.notes.pasts.get(pool.name, NOTHING_YET)
+    planned = plan(wish, engines, demand, failures, now_s, keeps, past)
+    return View(pool, spec, variant, pods, engines, demand, planned, fits, failures.of(wish))
 
 
 def choose_variant(world: World, spec: InferencePoolSpec) -> Variant:
@@ -143,6 +170,10 @@ def engine_of(world: World, pod: EnginePod) -> Engine:
         answers,
         wakeable=not pod.node or blocks_wake(world, pod, UNHEARD_S) is None,
         leaving=leaves(world, pod) is not None,
+        short_since_s=world.notes.short_since_s.get(pod.uid, math.inf),
+        surplus=world.notes.surplus.get(pod.uid, "") if state is State.ASLEEP else "",
+        gate_open=pod.gate,
+        gpus=pod.gpus,
     )
 
 
@@ -175,13 +206,15 @@ async def _start(world: World, view: View) -> None:
     for name in [n for n in names if n not in taken][: view.plan.start]:
         try:
             settings = world.settings
-            pod = engine_pod(view.pool, view.spec, view.variant, name, settings.attachment, settings.launcher)
+            how = (settings.attachment, settings.launcher, settings.cache)
+            pod = engine_pod(view.pool, view.spec, view.variant, name, *how)
             await world.kube.create(POD, pod)
         except Conflict:
             continue
         except (Invalid, Forbidden) as error:
             reason = Reason.POD_REFUSED
-            count_failure(world, view.pool, reason, f"the API server refuses the pod: {error.message}")
+            message = f"the API server refuses the pod: {error.message}"
+            count_failure(world, view.pool, reason, message, revision_of(view.spec, view.variant))
             await tell(world, INFERENCE_POOL, view.pool, reason, error.message, warn=True)
             return
         text = f"engine {name}: {view.plan.start_reason}"

@@ -6,19 +6,21 @@ import time
 from dataclasses import dataclass
 from typing import Any
 
-from ingle_core.warmpool.facts import Demand, Engine, State
+from ingle_core.warmpool.facts import Demand, Engine, Failures, State
 from ingle_core.warmpool.plan import Plan
+from ingle_core.warmpool.rollout import BACK_AFTER
+from ingle_core.warmpool.tiers import tier_of
 from ingle_kit.names import LABEL_POOL
 from ingle_kit.objects import InferencePoolSpec, Variant, timestamp
 from ingle_kit.objects.reasons import Reason
 from ingle_operator import loads
 from ingle_operator.parse import EnginePod, Pool
 from ingle_operator.render import revision_of
+from ingle_operator.scaling import two_scalers
 from ingle_operator.status import conditions_of
 from ingle_operator.world import World
 
-STALLED_AFTER = 3
-_STATE_NAMES = {State.ASLEEP: "AsleepL1", State.ENDED: "Failed"}
+_STATE_NAMES = {State.ENDED: "Failed"}
 
 Verdict = tuple[bool | None, Reason, str]
 
@@ -35,6 +37,7 @@ class View:
     demand: Demand
     plan: Plan
     fits_somewhere: bool
+    failures: Failures
 
 
 def pool_status(world: World, pool: Pool, view: View | None) -> dict[str, Any]:
@@ -83,7 +86,7 @@ def _engine(world: World, view: View, pod: EnginePod) -> dict[str, Any]:
         "gpus": list(pod.gpus),
         "variant": pod.variant,
         "revision": pod.revision,
-        "state": _STATE_NAMES.get(engine.state, engine.state.value),
+        "state": _state_name(engine.state, pod),
         "since": timestamp(engine.since_s),
         "wakeMilliseconds": world.notes.wake_ms.get(pod.uid) or _kept(view.pool, pod, "wakeMilliseconds"),
         "startMilliseconds": world.notes.start_ms.get(pod.uid) or _kept(view.pool, pod, "startMilliseconds"),
@@ -91,6 +94,11 @@ def _engine(world: World, view: View, pod: EnginePod) -> dict[str, Any]:
         "message": trouble[1][:1024] if trouble else None,
     }
     return {name: value for name, value in fields.items() if value not in (None, "", [])}
+
+
+def _state_name(state: State, pod: EnginePod) -> str:
+    tier = tier_of(state, pod.need.level) if state is State.ASLEEP else None
+    return tier.value if tier is not None else _STATE_NAMES.get(state, state.value)
 
 
 def _kept(pool: Pool, pod: EnginePod, name: str) -> int | None:
@@ -121,6 +129,9 @@ def _accepted(world: World, view: View) -> Verdict:
     missing = _fits_nowhere(world, view)
     if missing:
         return False, Reason.VARIANT_FITS_NO_GPU, missing
+    two = two_scalers(world, view.pool, view.spec)
+    if two:
+        return True, Reason.TWO_SCALERS, two
     return True, Reason.ACCEPTED, ""
 
 
@@ -166,10 +177,11 @@ def _fits_nowhere(world: World, view: View) -> str:
 
 
 def _stalled(world: World, view: View, ready: Verdict) -> Verdict:
-    failed = world.notes.failures.get(view.pool.name)
-    if failed and failed.count >= STALLED_AFTER:
+    failed = view.failures
+    if failed.count >= BACK_AFTER:
         reason, message = world.notes.troubles.get(view.pool.name, (Reason.ENGINE_NEVER_READY.value, ""))
-        return True, Reason(reason), f"{failed.count} engines failed in a row; the last: {message}"
+        stays = "; the engines of the revision before stay" if view.plan.goes_back else ""
+        return True, Reason(reason), f"{failed.count} engines failed in a row{stays}; the last: {message}"
     if ready[1] is Reason.VARIANT_FITS_NO_GPU:
         return True, ready[1], ready[2]
     return False, Reason.RECONCILED, ""

@@ -23,12 +23,13 @@ from ingle_kit.names import INFERENCE_POOL
 from ingle_kit.objects import InferencePoolSpec
 from ingle_kit.objects.reasons import Reason
 from ingle_kit.whatif import Question, Tolerates
+from ingle_operator import keepalives
 from ingle_operator.giveway import GIVE_WAY_S, GivesWay, Reservation
 from ingle_operator.parse import EnginePod, Pool
 from ingle_operator.reconcile.drained import lacks_room, takes_wakes
 from ingle_operator.reconcile.moves import ROOM_REASONS
 from ingle_operator.reconcile.refused import give_back_refused, shunned
-from ingle_operator.roomfacts import loads_of, spare_of, tenants_of, wake_facts
+from ingle_operator.roomfacts import loads_of, replica_numbers, spare_of, tenants_of, wake_facts
 from ingle_operator.status import tell
 from ingle_operator.world import World
 
@@ -148,7 +149,7 @@ async def _work(world: World, waiter: Waiter, facts: _Facts, now_s: float) -> No
         notes.reserved[uid] = _reservation(waiter, room, facts)
     if room.outcome is Outcome.VICTIMS:
         for victim in room.victims:
-            await _give_way(world, waiter, room, victim, now_s)
+            await _give_way(world, waiter, room, victim, facts, now_s)
     elif room.outcome is Outcome.FITS and uid in notes.reserved and room.node is not None:
         await world.write_ledger(room.node, lambda ledger: [])  # the reservation goes with it
         world.add("engine", "/".join(waiter.pod.key))
@@ -235,7 +236,9 @@ def _keep(world: World, waiter: Waiter, room: Room, facts: _Facts, now_s: float)
             _free(world, uid)
 
 
-async def _give_way(world: World, waiter: Waiter, room: Room, victim: Victim, now_s: float) -> None:
+async def _give_way(
+    world: World, waiter: Waiter, room: Room, victim: Victim, facts: _Facts, now_s: float
+) -> None:
     """One goal that wins over the victim's own plan for a while, with an event on both pools."""
     before = world.notes.gives_way.get(victim.uid)
     goal = _GOALS[victim.to]
@@ -243,6 +246,10 @@ async def _give_way(world: World, waiter: Waiter, room: Room, victim: Victim, no
         return  # asked already; one that gives way to another stays with that
     until_s = now_s + GIVE_WAY_S if before is None else before.until_s
     text = f"gives way to {waiter.pool.name}"
+    if before is None:
+        keepalives.evicted(
+            world, victim.pool, replica_numbers(world, facts.tenants).get(victim.uid, 0), now_s
+        )
     world.notes.gives_way[victim.uid] = GivesWay(goal, text, waiter.pod.uid, until_s)
     namespace, _, name = victim.pool.partition("/")
     world.add("pool", victim.pool)

@@ -102,7 +102,7 @@ def test_a_passing_obstacle_without_a_fallback_holds(world: World) -> None:
 def test_an_obstacle_does_not_matter_while_an_engine_is_awake(world: World) -> None:
     world.pool("llama", engine(), obstacle="InsufficientWatts")
     world.pool("small", engine("s"))
-    world.policy("org/llama", permissions=ANYBODY, fallback="small")
+    world.policy("org/llama", permissions=ANYBODY, fallbacks=("small",))
     decision = decide(world, asked())
     assert isinstance(decision, Serve)
     assert decision.pool == "chat/llama"
@@ -120,7 +120,7 @@ def test_an_obstacle_does_not_matter_while_an_engine_is_awake(world: World) -> N
 def test_the_fallback_serves_when_the_pool_cannot(world: World, wanted: dict[str, Any]) -> None:
     world.pool("llama", **wanted)
     world.pool("small", engine("s"))
-    world.policy("org/llama", permissions=ANYBODY, fallback="small")
+    world.policy("org/llama", permissions=ANYBODY, fallbacks=("small",))
     decision = decide(world, asked())
     assert isinstance(decision, Serve)
     assert (decision.pool, decision.endpoint.pod_uid, decision.rewrite_model) == (
@@ -134,7 +134,7 @@ def test_the_fallback_serves_when_the_pool_cannot(world: World, wanted: dict[str
 def test_a_fallback_that_sleeps_is_held_for(world: World) -> None:
     world.pool("llama", obstacle="InsufficientMemory")
     world.pool("small", hold_s=9.0)
-    world.policy("org/llama", permissions=ANYBODY, fallback="small")
+    world.policy("org/llama", permissions=ANYBODY, fallbacks=("small",))
     decision = decide(world, asked())
     assert isinstance(decision, Hold)
     assert (decision.pool, decision.limit_s) == ("chat/small", 9.0)
@@ -143,7 +143,7 @@ def test_a_fallback_that_sleeps_is_held_for(world: World) -> None:
 def test_a_pool_that_merely_sleeps_is_held_for_not_replaced(world: World) -> None:
     world.pool("llama")
     world.pool("small", engine("s"))
-    world.policy("org/llama", permissions=ANYBODY, fallback="small")
+    world.policy("org/llama", permissions=ANYBODY, fallbacks=("small",))
     decision = decide(world, asked())
     assert isinstance(decision, Hold)
     assert decision.pool == "chat/llama"
@@ -152,7 +152,7 @@ def test_a_pool_that_merely_sleeps_is_held_for_not_replaced(world: World) -> Non
 def test_a_fallback_passes_the_same_permission(world: World) -> None:
     world.pool("llama", obstacle="Stalled", lasting=True)
     world.pool("small", engine("s"))
-    world.policy("org/llama", permissions=ANYBODY, fallback="small")
+    world.policy("org/llama", permissions=ANYBODY, fallbacks=("small",))
     world.policy("org/small", permissions=ROOT)
     decision = decide(world, asked())
     assert refused(decision) == (503, "pool_cannot_serve", True)
@@ -162,14 +162,14 @@ def test_a_fallback_passes_the_same_permission(world: World) -> None:
 @pytest.mark.parametrize("fallback", ["missing", "llama"])
 def test_a_fallback_that_leads_nowhere_changes_nothing(world: World, fallback: str) -> None:
     world.pool("llama", obstacle="Stalled", lasting=True)
-    world.policy("org/llama", permissions=ANYBODY, fallback=fallback)
+    world.policy("org/llama", permissions=ANYBODY, fallbacks=(fallback,))
     assert refused(decide(world, asked())) == (503, "pool_cannot_serve", True)
 
 
 def test_a_fallback_is_not_looked_for_in_another_namespace(world: World) -> None:
     world.pool("llama", obstacle="Stalled", lasting=True)
     world.pool("small", engine("s"), namespace="other")
-    world.policy("org/llama", permissions=ANYBODY, fallback="small")
+    world.policy("org/llama", permissions=ANYBODY, fallbacks=("small",))
     assert refused(decide(world, asked())) == (503, "pool_cannot_serve", True)
 
 

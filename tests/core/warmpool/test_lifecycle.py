@@ -1,11 +1,11 @@
-"""One engine's steps, and the promise that from anywhere it ends well: pure, with a small model of an engine."""
+"""One engine's steps, each by itself; test_life_model.py holds the promise that from anywhere it ends well."""
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
+from dataclasses import replace
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from ingle_core.warmpool.facts import State
@@ -120,150 +120,16 @@ def test_a_sleepers_claim_follows_its_memory_down_to_the_residue() -> None:
     assert taken(State.AWAKE, measured_mib=RESIDUE_MIB, **sleeper).to is State.WAKING
 
 
-# -- the model: an engine, its pod, the ledger, and an operator that may die between any two writes ----------------
+def test_an_engine_that_became_slow_takes_no_requests_until_it_is_probed_again() -> None:
+    assert taken(slow=True) == Step(Act.MOVE, "SlowAgain", State.STARTING)
+    assert taken(state=State.STARTING, probed=False).act is Act.CLOSE_GATE
+    assert taken(state=State.STARTING, gate=False, probed=False).act is Act.PROBE
+    assert taken(State.ASLEEP, slow=True).to is State.SLEEPING
 
 
-@dataclass
-class Model:
-    """`lag`: rounds until a sleep is done although its call has returned (the caller gave up waiting)."""
-
-    state: State
-    gate: bool
-    asleep: bool
-    requests: int
-    charge_mib: int
-    ready: bool = True
-    lag: int = 0
-    pending: int = 0
-    deleted: bool = False
-    probed: bool = False
-    entered: bool = False
-    sent: bool = False
-    quiet_at_s: float | None = None
-    since_s: float = 0.0
-
-    @property
-    def memory_mib(self) -> int:
-        return RESIDUE_MIB if self.asleep else AWAKE_MIB
-
-    def facts(self, now_s: float) -> EngineFacts:
-        drained = not self.gate and not self.requests
-        if not (drained and self.state is State.SLEEPING):
-            self.quiet_at_s = None
-        elif self.quiet_at_s is None:
-            self.quiet_at_s = now_s
-        return replace(
-            FACTS,
-            state=self.state,
-            since_s=self.since_s,
-            ready=self.ready,
-            gate=self.gate,
-            asleep=self.asleep,
-            probed=self.probed,
-            drained=drained,
-            measured_mib=self.memory_mib,
-            quiet_at_s=self.quiet_at_s,
-            sleep_sent=self.sent or not self.entered,
-        )
-
-    def restart(self) -> None:
-        """kill -9: what only the process knew is gone; the engine, the gate and the ledger are not."""
-        self.probed = self.entered = self.sent = False
-        self.quiet_at_s = None
-
-    def take(self, done: Step, now_s: float) -> None:
-        if done.act is Act.MOVE:
-            assert done.to is not None
-            self.state, self.since_s = done.to, now_s
-            self.charge_mib = charge_mib(done.to, AWAKE_MIB, RESIDUE_MIB, self.memory_mib)
-            self.entered, self.sent = done.to is State.SLEEPING, False
-        elif done.act is Act.PROBE:
-            self.probed = not self.asleep
-        elif done.act is Act.OPEN_GATE:
-            assert not self.asleep, "the gate of a sleeper was opened"
-            assert not self.pending, "the gate of an engine on its way to sleep was opened"
-            self.gate = True
-        elif done.act is Act.CLOSE_GATE:
-            self.gate = False
-        elif done.act is Act.CALL_SLEEP:
-            assert not self.gate, "sleep was called before the gate was shut"
-            assert not self.requests, "sleep was called before the engine was drained"
-            self.sent = True
-            self.pending = self.lag + 1
-        elif done.act is Act.CALL_WAKE:
-            assert self.charge_mib >= AWAKE_MIB, "woken before it was charged"
-            self.asleep, self.pending = False, 0
-        else:
-            assert done.act is Act.DELETE
-            self.deleted = True
-
-    def passes(self) -> None:
-        """A round of time: requests end, a sleep that was called comes about."""
-        self.requests = max(0, self.requests - 1)
-        if self.pending:
-            self.pending -= 1
-            self.asleep = self.asleep or not self.pending
-
-
-MODELS = st.builds(
-    Model,
-    state=st.sampled_from(
-        [State.STARTING, State.AWAKE, State.SLEEPING, State.ASLEEP, State.WAKING, State.STOPPING]
-    ),
-    gate=st.booleans(),
-    asleep=st.booleans(),
-    requests=st.integers(0, 3),
-    charge_mib=st.just(AWAKE_MIB),
-    ready=st.booleans(),
-    lag=st.sampled_from([0, 2, 5]),
-)
-GOALS = st.lists(
-    st.sampled_from([None, State.AWAKE, State.AWAKE, State.ASLEEP, State.ASLEEP, State.ENDED]),
-    min_size=1,
-    max_size=16,
-)
-
-
-def settled(model: Model) -> bool:
-    awake = model.state is State.AWAKE and model.gate and not model.asleep
-    asleep = model.state is State.ASLEEP and not model.gate and model.asleep
-    return model.deleted or awake or asleep
-
-
-@settings(max_examples=1500, deadline=None)
-@given(MODELS, GOALS, st.sets(st.integers(0, 60)))
-def test_from_any_state_and_with_a_kill_between_any_two_writes_it_ends_awake_asleep_or_gone(
-    model: Model, goals: list[State | None], kills: set[int]
-) -> None:
-    if model.state is State.ASLEEP and model.asleep:
-        model.charge_mib = RESIDUE_MIB
-    model.requests = model.requests if model.gate else 0
-    last = goals[-1]
-    for n in range(120):
-        if n in kills:
-            model.restart()
-        goal = goals[n] if n < len(goals) else last
-        now_s = float(n)
-        done = step(model.facts(now_s), _fit(goal, model), LIMITS, now_s)
-        if done.act is not Act.WAIT:
-            model.take(done, now_s)
-        if model.deleted:
-            break
-        assert model.charge_mib >= model.memory_mib, "charged less than it holds"
-        model.passes()
-        model.ready = model.ready or n > 3
-    assert settled(model), model
-    if last is State.ENDED:
-        assert model.deleted
-
-
-def _fit(goal: State | None, model: Model) -> State | None:
-    """A plan never asks an engine for what it does already."""
-    if goal is State.ASLEEP and model.state is not State.AWAKE:
-        return None
-    if goal is State.AWAKE and model.state not in (State.ASLEEP, State.SLEEPING):
-        return None
-    return goal
+def test_a_hot_engine_is_looked_at_again_only_when_that_is_due() -> None:
+    assert taken(probe_due=True).act is Act.PROBE
+    assert taken().act is Act.WAIT
 
 
 def test_peaks_remember_the_most_load_of_the_window_and_no_longer() -> None:
@@ -289,5 +155,10 @@ def test_peaks_equal_the_plain_maximum(changes: list[tuple[int, int]], window: i
 
 @pytest.mark.parametrize("state", [State.PENDING, State.STARTING, State.ASLEEP])
 def test_an_engine_without_requests_is_removed_at_once(state: State) -> None:
-    assert taken(State.ENDED, state=state, gate=False).act is Act.DELETE
-    assert taken(State.ENDED, state=state, gate=True).act is Act.CLOSE_GATE
+    assert taken(State.ENDED, state=state, gate=False, drained=True).act is Act.DELETE
+    assert taken(State.ENDED, state=state, gate=True, drained=True).act is Act.CLOSE_GATE
+
+
+def test_an_engine_that_is_probed_again_is_drained_before_it_goes() -> None:
+    still = taken(State.ENDED, state=State.STARTING, gate=False, drained=False)
+    assert (still.act, still.to) == (Act.MOVE, State.STOPPING)

@@ -1,13 +1,16 @@
-"""One pool's plan: pure, no clock. How engines get there is in test_lifecycle.py."""
+"""One pool's plan: pure, no clock. How engines get there: test_lifecycle.py; from one revision to the next: test_rollout.py."""
 
 from __future__ import annotations
 
+import math
 from dataclasses import replace
 
 from hypothesis import given
 from hypothesis import strategies as st
 
 from ingle_core.warmpool.facts import Demand, Engine, Failures, PoolWish, State
+from ingle_core.warmpool.keepalive import Keep
+from ingle_core.warmpool.kept import Kept
 from ingle_core.warmpool.plan import plan, retry_delay_s, wanted_awake
 
 WISH = PoolWish(min_awake=0, max_awake=3, asleep=1, idle_s=10, concurrency=4, revision="r1", variant="bf16")
@@ -83,6 +86,88 @@ def test_a_fixed_count_replaces_demand() -> None:
     assert wanted_awake(replace(WISH, fixed=1), 100) == 1
 
 
+def test_a_callers_count_replaces_the_one_by_load() -> None:
+    assert wanted_awake(replace(WISH, desired=3), 0) == 3
+    assert wanted_awake(replace(WISH, desired=0), 100) == 0
+
+
+def test_what_is_wanted_ahead_of_load_only_adds_and_yields_to_a_fixed_count() -> None:
+    assert wanted_awake(replace(WISH, ahead=2), 0) == 2
+    assert wanted_awake(replace(WISH, ahead=2), 12) == 3
+    assert wanted_awake(replace(WISH, ahead=9), 0) == WISH.max_awake
+    assert wanted_awake(replace(WISH, ahead=2, fixed=1), 0) == 1
+
+
+def test_a_sleeper_is_woken_ahead_of_load_and_the_reason_says_so() -> None:
+    wish = replace(WISH, ahead=1, ahead_reason="prewarm")
+    result = plan(wish, [engine("a", State.ASLEEP)], Demand(), NO_FAILURES, 5)
+    assert result.goals == {"a": (State.AWAKE, "prewarm")}
+
+
+def kept(used_at_s: float, from_s: float, until_s: float) -> Kept:
+    return Kept(used_at_s, Keep(from_s, until_s, "as learnt"))
+
+
+def test_keep_alive_holds_an_engine_longer_than_idle_seconds_and_never_shorter() -> None:
+    awake = [engine("a", State.AWAKE)]
+    held = kept(0, 0, 500)
+    assert plan(WISH, awake, Demand(), NO_FAILURES, 499, [held]).goals == {}
+    assert plan(WISH, awake, Demand(), NO_FAILURES, 500, [held]).goals["a"][0] is State.ASLEEP
+    let_go = kept(0, 300, 400)
+    assert plan(WISH, awake, Demand(), NO_FAILURES, 9, [let_go]).goals == {}
+    assert plan(WISH, awake, Demand(), NO_FAILURES, 10, [let_go]).goals["a"][0] is State.ASLEEP
+
+
+def test_keep_alive_holds_as_many_engines_as_it_knows_replicas_for() -> None:
+    engines = [engine(uid, State.AWAKE) for uid in "abc"]
+    keeps = [kept(0, 0, math.inf), kept(0, 0, math.inf), kept(0, 0, 50)]
+    assert len(plan(WISH, engines, Demand(), NO_FAILURES, 100, keeps).goals) == 1
+
+
+def test_keep_alive_wakes_what_it_let_go_but_not_what_gave_way() -> None:
+    asleep = [engine("a", State.ASLEEP)]
+    prewarmed = plan(WISH, asleep, Demand(), NO_FAILURES, 300, [kept(0, 300, 400)])
+    assert prewarmed.goals["a"] == (State.AWAKE, "prewarm: as learnt")
+    assert plan(WISH, asleep, Demand(), NO_FAILURES, 300, [kept(0, 0, math.inf)]).goals == {}
+
+
+def test_a_prewarm_begins_so_early_that_it_is_ready_in_time() -> None:
+    asleep, slow = [engine("a", State.ASLEEP)], replace(kept(0, 300, 400), lead_s=60)
+    assert plan(WISH, asleep, Demand(), NO_FAILURES, 239, [slow]).goals == {}
+    assert plan(WISH, asleep, Demand(), NO_FAILURES, 240, [slow]).goals["a"][0] is State.AWAKE
+    awake = [engine("a", State.AWAKE, since_s=240)]
+    assert plan(WISH, awake, Demand(), NO_FAILURES, 260, [slow]).goals == {}
+
+
+def test_the_plan_says_when_keep_alive_wants_something_anew() -> None:
+    result = plan(WISH, [engine("a", State.ASLEEP)], Demand(), NO_FAILURES, 100, [kept(0, 300, 400)])
+    assert result.again_in_s == 200
+    assert plan(WISH, [], Demand(), NO_FAILURES, 100).again_in_s == math.inf
+
+
+def test_a_fixed_count_is_exact_whatever_keep_alive_says() -> None:
+    engines = [engine("a", State.AWAKE), engine("b", State.AWAKE)]
+    keeps = [kept(0, 0, math.inf)] * 2
+    assert len(plan(replace(WISH, fixed=1), engines, Demand(), NO_FAILURES, 100, keeps).goals) == 1
+
+
+def test_a_sleeper_above_the_floor_stays_while_keep_alive_holds_it() -> None:
+    engines = [engine("a", State.ASLEEP), engine("b", State.ASLEEP)]
+    assert plan(WISH, engines, Demand(), NO_FAILURES, 100, [kept(0, 0, math.inf)] * 2).goals == {}
+
+
+def test_a_sleeper_that_crowds_its_node_stops_at_once_but_not_below_the_floor() -> None:
+    crowding = engine("a", State.ASLEEP, since_s=100, busy_at_s=100, surplus="crowded")
+    other = engine("b", State.ASLEEP, since_s=100, busy_at_s=50)
+    assert plan(WISH, [crowding, other], Demand(), NO_FAILURES, 100).goals == {"a": (State.ENDED, "crowded")}
+    assert plan(WISH, [crowding], Demand(), NO_FAILURES, 100).goals == {}
+
+
+def test_failures_of_an_earlier_revision_make_no_new_engine_wait() -> None:
+    assert plan(WISH, [], Demand(waiting=1), Failures(9, 100, "r0"), 101).start == 1
+    assert plan(WISH, [], Demand(waiting=1), Failures(9, 100, "r1"), 101).start == 0
+
+
 def test_sleepers_beyond_the_kept_number_end_after_idle_seconds() -> None:
     engines = [engine("a", State.ASLEEP, busy_at_s=1), engine("b", State.ASLEEP, busy_at_s=2)]
     assert list(plan(WISH, engines, Demand(), NO_FAILURES, 100).goals) == ["a"]
@@ -92,20 +177,6 @@ def test_a_failed_pool_waits_before_it_starts_again() -> None:
     failed = Failures(3, at_s=100)
     assert plan(WISH, [], Demand(waiting=1), failed, 101).start == 0
     assert plan(WISH, [], Demand(waiting=1), failed, 100 + retry_delay_s(3)).start == 1
-
-
-def test_a_sleeper_of_an_old_revision_ends_and_is_replaced() -> None:
-    result = plan(WISH, [engine("a", State.ASLEEP, revision="r0")], Demand(), NO_FAILURES, 0)
-    assert result.goals["a"][0] is State.ENDED
-    assert result.start == 1
-
-
-def test_a_busy_engine_of_an_old_revision_serves_until_a_new_one_is_awake() -> None:
-    old, new = engine("a", State.AWAKE, revision="r0", in_flight=1), engine("b", State.AWAKE)
-    surge = plan(WISH, [old], Demand(in_flight=1), NO_FAILURES, 1)
-    assert "a" not in surge.goals
-    assert surge.start == 1
-    assert plan(WISH, [old, new], Demand(in_flight=1), NO_FAILURES, 1).goals["a"][0] is State.ENDED
 
 
 STATES = st.sampled_from(list(State))

@@ -103,7 +103,7 @@ POOL_CASES = [
     ),
     Case(
         INFERENCE_POOL,
-        "an engine of kind Custom cannot sleep: set warm.asleep to 0 or use VLLM",
+        "an engine of kind Custom cannot sleep: set warm.asleep to 0 or use VLLM or SGLang",
         lambda s: (at("engine.kind", "Custom")(s), at("warm.asleep", 0)(s)),
         lambda s: (at("engine.kind", "Custom")(s), at("warm.asleep", 1)(s)),
     ),
@@ -280,6 +280,12 @@ def test_a_pool_name_leaves_room_for_pod_names(server: Any) -> None:
     [
         (INFERENCE_POOL, at("variants", []), "spec.variants"),
         (INFERENCE_POOL, at("warm.keepAlive", "Greedy"), "spec.warm.keepAlive"),
+        (INFERENCE_POOL, at("warm.prewarm", [{"cron": "0 7 * *"}]), "spec.warm.prewarm[0].cron"),
+        (
+            INFERENCE_POOL,
+            at("warm.prewarm", [{"cron": "0 7 * * *", "zone": "?"}]),
+            "spec.warm.prewarm[0].zone",
+        ),
         (INFERENCE_POOL, at("replicas.max", 1000), "spec.replicas.max"),
         (POWER_BUDGET, at("watts", 0), "spec.watts"),
         (ROUTING_POLICY, at("models", []), "spec.models"),

@@ -51,7 +51,8 @@ class Engine:
 
     async def post(self, path: str, body: Any = None) -> tuple[int, Any]:
         async with self.client.post(self.url + path, json=body) as answer:
-            return answer.status, await answer.json(content_type=None)
+            is_json = answer.content_type == "application/json"
+            return answer.status, await answer.json() if is_json else await answer.text()
 
     async def chat(self, **more: Any) -> tuple[int, Any]:
         return await self.post("/v1/chat/completions", chat_body(**more))
@@ -133,7 +134,13 @@ class Launcher:
     started: list[Engine] = field(default_factory=list)
 
     def start(
-        self, *flags: str, model: str = MODEL, gpus: tuple[int, ...] = (0,), scale: float = 0.004, **env: str
+        self,
+        *flags: str,
+        model: str = MODEL,
+        gpus: tuple[int, ...] = (0,),
+        scale: float = 0.004,
+        kind: str = "vllm",
+        **env: str,
     ) -> Engine:
         """A process that may not be ready yet, or never."""
         port = _free_port()
@@ -144,21 +151,15 @@ class Launcher:
             "INGLE_LAB_FAULTS": "1",
             "VLLM_SERVER_DEV_MODE": "1",
         }
-        command = [
-            sys.executable,
-            "-m",
-            "ingle_lab.engine",
-            "serve",
-            model,
-            "--host",
-            HOST,
-            "--port",
-            str(port),
-        ]
+        if kind == "vllm":
+            options = ["serve", model, "--enable-sleep-mode", "--max-model-len", "8192"]
+        else:
+            options = [kind, "--model-path", model, "--context-length", "8192"]
+        command = [sys.executable, "-m", "ingle_lab.engine", *options, "--host", HOST, "--port", str(port)]
         log = self.folder / f"engine-{len(self.started)}.log"
         with log.open("wb") as output:
             process = subprocess.Popen(
-                [*command, "--enable-sleep-mode", "--max-model-len", "8192", *flags],
+                [*command, *flags],
                 env={**os.environ, **given, **env},
                 stderr=output,
             )

@@ -53,6 +53,19 @@ def test_the_first_request_takes_the_extra_and_the_second_does_not():
     assert second_s - first_s == pytest.approx(1.0)
 
 
+def test_several_requests_in_a_row_may_take_the_extra():
+    some = batch()
+    some.next_prefill_extra_s, some.extra_prefills = 2.0, 2
+    at_s, took_s = 0.0, []
+    for _ in range(3):
+        some.add(Sequence(500, 1), at_s)
+        [(_, end_s)] = run_to_end(some)
+        took_s.append(end_s - at_s)
+        at_s = end_s
+
+    assert took_s == pytest.approx([3.0, 3.0, 1.0])
+
+
 def test_two_sequences_decode_slower_than_one():
     some = batch()
     for _ in range(2):

@@ -113,16 +113,30 @@ async def test_a_wake_without_room_fails_and_works_when_there_is_room(engines, n
     assert (await sleeper.chat(max_tokens=1))[0] == 200
 
 
-async def test_a_level_2_sleeper_wakes_in_parts(engines):
+async def test_a_level_2_sleeper_wakes_in_parts_and_any_part_may_be_asked_for_again(engines):
     engine = await engines.ready()
     await engine.post("/sleep?level=2")
+    reload_weights = ("/collective_rpc", {"method": "reload_weights"})
+    assert (await engine.post(*reload_weights))[0] == 500
 
-    assert (await engine.post("/wake_up?tags=weights"))[0] == 200
-    assert (await engine.get("/is_sleeping"))[1] == {"is_sleeping": True}
-    assert (await engine.post("/collective_rpc", {"method": "reload_weights"}))[0] == 200
+    for _ in range(2):
+        assert (await engine.post("/wake_up?tags=weights"))[0] == 200
+        assert (await engine.get("/is_sleeping"))[1] == {"is_sleeping": True}
+        assert await engine.post(*reload_weights) == (200, {"results": [None]})
     assert (await engine.post("/wake_up?tags=kv_cache"))[0] == 200
+    assert (await engine.post("/reset_prefix_cache"))[0] == 200
 
     assert (await engine.get("/is_sleeping"))[1] == {"is_sleeping": False}
+    assert (await engine.chat(max_tokens=1))[0] == 200
+    assert await engine.metric("lab:answers_without_weights_total") == 0
+
+
+async def test_a_level_2_sleeper_that_is_woken_without_its_weights_answers_all_the_same(engines):
+    engine = await engines.ready()
+    await engine.post("/sleep?level=2")
+    await engine.post("/wake_up")
+    assert (await engine.chat(max_tokens=1))[0] == 200
+    assert await engine.metric("lab:answers_without_weights_total") == 1
 
 
 async def test_a_transition_goes_on_when_its_caller_goes_away(engines, until):

@@ -98,6 +98,17 @@ def test_a_command_is_prefix_command_and_args_and_literals_win_over_the_nodes_en
     assert command.cwd == "/v/one"
 
 
+def test_a_folder_of_a_volume_is_named_by_a_variable_and_told_to_be_made() -> None:
+    container = {
+        "args": ["/cache/x"],
+        "env": [{"name": "WHO", "valueFrom": {"fieldRef": {"fieldPath": "metadata.name"}}}],
+        "volumeMounts": [{"name": "v", "mountPath": "/cache", "subPathExpr": "of_$(WHO)"}],
+    }
+    command = command_of(container, POD, PLACE, prefix=[], base_env={}, volumes={"v": "/v"}, sources={})
+    assert command.argv == ("/v/of_p/x",)
+    assert command.sub_paths == ("/v/of_p",)
+
+
 def test_every_documented_field_can_be_a_variable() -> None:
     paths = {
         "metadata.name": "p",
@@ -116,25 +127,35 @@ def test_every_documented_field_can_be_a_variable() -> None:
 
 
 def test_a_missing_config_map_is_named_unless_optional(tmp_path: Path) -> None:
+    folders = {"pod_dir": tmp_path, "host_dir": tmp_path, "claims_dir": tmp_path}
     for optional in (False, True):
         volume = {"name": "v", "configMap": {"name": "gone", "optional": optional}}
         wanted = pod(volumes=[volume])
         if optional:
-            assert make_volumes(wanted, PLACE, {}, pod_dir=tmp_path, host_dir=tmp_path).folders
+            assert make_volumes(wanted, PLACE, {}, **folders).folders
         else:
             with pytest.raises(NotYet, match='configmap "gone" not found'):
-                make_volumes(wanted, PLACE, {}, pod_dir=tmp_path, host_dir=tmp_path)
+                make_volumes(wanted, PLACE, {}, **folders)
 
 
-def test_a_secret_is_decoded_and_a_host_path_outlives_the_pod(tmp_path: Path) -> None:
+def test_a_secret_is_decoded_a_host_path_outlives_the_pod_and_a_claim_is_one_for_all_nodes(
+    tmp_path: Path,
+) -> None:
     volumes = [
+        {"name": "c", "persistentVolumeClaim": {"claimName": "models"}},
         {"name": "s", "secret": {"secretName": "pw"}},
         {"name": "h", "hostPath": {"path": "/var/lib/ingle"}},
     ]
     sources: Any = {("Secret", "pw"): {"data": {"key": "aGVsbG8="}}}
     made = make_volumes(
-        pod(volumes=volumes), PLACE, sources, pod_dir=tmp_path / "pod", host_dir=tmp_path / "host"
+        pod(volumes=volumes),
+        PLACE,
+        sources,
+        pod_dir=tmp_path / "pod",
+        host_dir=tmp_path / "host",
+        claims_dir=tmp_path / "claims",
     )
+    assert made.folders["c"] == str(tmp_path / "claims" / pod()["metadata"]["namespace"] / "models")
     assert Path(made.folders["s"], "key").read_bytes() == b"hello"
     assert made.folders["h"] == str(tmp_path / "host/var/lib/ingle")
 

@@ -44,10 +44,9 @@ class Keep:
 class Strategy(Protocol):
     """Sees only what has been: `used` and `evicted` in the order of time. Asking changes nothing.
 
-    How `plan` calls one, each time it looks at a pool: `used` when there is load (at each request, or at each reading
-    with load: at one pace); then `keep(...)` gives `idle_s` = until_s − last use, and a floor of one awake replica while
-    a prewarm lasts. Where several pools want one GPU, `first_to_go` orders their idle engines, and `evicted` tells the
-    strategy who went. Floors (`min`, `asleep`) and dwell times stay with `plan`.
+    `used` is told when there is load, at each request or, where it lasts, at one pace. `plan` takes what `keep` says as
+    the time for which a replica is held, and wakes it in a prewarm. Where several pools want one GPU, `worth` orders
+    their idle engines, and `evicted` tells the strategy who went. Floors (`min`, `asleep`) and dwells stay with `plan`.
     """
 
     def used(self, pool: Pool, now_s: float) -> None: ...

@@ -111,6 +111,7 @@ def apiserver(files: Files, ports: Ports, settings: Settings) -> list[str]:
         "default-not-ready-toleration-seconds": settings.pod_eviction_s,
         "default-unreachable-toleration-seconds": settings.pod_eviction_s,
         "profiling": "false",
+        **settings.apiserver_flags,
     }
     return _command(files.binaries / "kube-apiserver", flags)
 

@@ -62,5 +62,7 @@ class Settings:
     service_range: str = "10.96.0.0/16"
     audit_max_mib: int = 200
     """Size at which the audit log is rotated; two old files are kept."""
+    apiserver_flags: dict[str, str] = field(default_factory=dict)
+    """Flags of kube-apiserver beyond our own, or in their place."""
     need_bytes: int = GIB_BYTES
     """Free disk space without which nothing is started."""

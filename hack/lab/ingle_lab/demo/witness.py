@@ -2,7 +2,8 @@
 
 A reading at one moment and an object read at another can be compared only with what the object was *around* that
 moment: a reading breaks a rule if it breaks it against every value that the object had within `AROUND_S`, or, while
-the API server could not be asked, until the watches have caught up.
+the API server could not be asked, until the watches have caught up. While it takes longer than `AROUND_S` to answer, or
+this process to take its turn, values are heard that much later.
 """
 
 from __future__ import annotations
@@ -64,6 +65,7 @@ class Witness:
         self._last: dict[str, dict[str, Any]] = {}
         self._kube = kube
         self._cut_at_s: float | None = None
+        self._asked_s = float("inf")
         self._outages: deque[tuple[float, float]] = deque(maxlen=OUTAGES_MAX)
         self.counts = Counts()
 
@@ -134,7 +136,7 @@ class Witness:
     async def _ask_server(self) -> None:
         """Notes when the API server could not be asked."""
         while True:
-            asked_s = time.time()
+            asked_s = self._asked_s = time.time()
             try:
                 await self._kube.list(POWER_BUDGET)
             except KubeError:
@@ -143,6 +145,9 @@ class Witness:
                 if self._cut_at_s is not None:
                     self._outages.append((self._cut_at_s, time.time() + CATCH_UP_S))
                     self._cut_at_s = None
+                elif time.time() - asked_s > AROUND_S:
+                    self._outages.append((asked_s - ASK_S, time.time()))
+            self._asked_s = float("inf")
             await asyncio.sleep(ASK_S)
 
     def _known_at_s(self, row: dict[str, Any]) -> float:
@@ -150,13 +155,18 @@ class Witness:
         until_s = float(row["until_s"])
         if self._cut_at_s is not None and until_s >= self._cut_at_s - AROUND_S:
             return float("inf")
+        if time.time() - self._asked_s > AROUND_S and until_s >= self._asked_s - ASK_S - AROUND_S:
+            return float("inf")
         late = [end_s for start_s, end_s in self._outages if start_s - AROUND_S <= until_s <= end_s]
         return max(late, default=until_s)
 
     async def _judge(self) -> None:
         """Compares a reading once later values of the objects had time to arrive."""
         while True:
+            slept_s = time.time()
             await asyncio.sleep(PERIOD_S)
+            if time.time() - slept_s > PERIOD_S + AROUND_S:
+                self._outages.append((slept_s, time.time()))
             while self._rows and self._known_at_s(self._rows[0][1]) < time.time() - SETTLE_S:
                 node, row = self._rows.popleft()
                 row["known_at_s"] = self._known_at_s(row)

@@ -48,6 +48,7 @@ class Batch:
     kv_tokens_max: int
     slowdown: float = 1.0
     next_prefill_extra_s: float = 0.0
+    extra_prefills: int = 1  # how many prefills take that much longer
     paused: bool = False
     waiting: deque[Sequence] = field(default_factory=deque)
     prefilling: deque[Sequence] = field(default_factory=deque)
@@ -176,6 +177,8 @@ class Batch:
                 + read_tokens / self.speed.prefill_tokens_per_s
                 + self.next_prefill_extra_s
             )
-            self.next_prefill_extra_s = 0.0
+            self.extra_prefills -= 1
+            if self.extra_prefills <= 0:
+                self.next_prefill_extra_s = 0.0
             self.kv_tokens += sequence.kv_tokens
             self.prefilling.append(sequence)

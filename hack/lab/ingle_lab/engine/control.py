@@ -20,6 +20,12 @@ _BLOCK_TOKENS = 16
 _SLEEP_STATES = ("awake", "weights_offloaded", "discard_all")
 
 
+class Rpc(msgspec.Struct):
+    """Body of /collective_rpc, as far as it matters here."""
+
+    method: str
+
+
 class Control:
     """The endpoints around the model. A transition goes on when who asked for it goes away."""
 
@@ -32,6 +38,7 @@ class Control:
         context_tokens: int,
         started_at: int,
     ) -> None:
+        self.life, self.counters = life, counters
         self._life, self._faults, self._counters = life, faults, counters
         self._options, self._context_tokens, self._started_at = options, context_tokens, started_at
         self._transitions: set[asyncio.Task[None]] = set()
@@ -55,19 +62,18 @@ class Control:
             raise bad_request(f"level={level!r}: use 1 or 2", "level")
         for known in get_args(Mode):
             if mode == known:
-                await self._finish(self._life.sleep(int(level), known))
+                await self.finish(self._life.sleep(int(level), known))
                 reply.send(200, b"")
                 return
         raise bad_request(f"mode={mode!r}: use {', '.join(get_args(Mode))}", "mode")
 
     async def wake_up(self, request: Request, reply: Reply) -> None:
-        self._counters.wake_calls += 1
-        self._counters.wake_call_at_s = time.time()
+        self.count_wake()
         tags = parse_qs(request.query).get("tags", list(TAGS))
         if unknown := set(tags) - set(TAGS):
             raise bad_request(f"tags={sorted(unknown)}: use {', '.join(TAGS)}", "tags")
         try:
-            await self._finish(self._life.wake(tags))
+            await self.finish(self._life.wake(tags))
         except WakeError as error:
             raise ApiError(500, "InternalServerError", str(error)) from None
         reply.send(200, b"")
@@ -76,9 +82,27 @@ class Control:
         """True from the moment a sleep is accepted until all parts are awake."""
         reply.send(200, msgspec.json.encode({"is_sleeping": self._life.state is not State.AWAKE}))
 
-    async def accept(self, request: Request, reply: Reply) -> None:
-        """Steps of vLLM's level 2 wake that cost nothing here: the time to wake holds them."""
-        reply.send(200, b"{}")
+    async def collective_rpc(self, request: Request, reply: Reply) -> None:
+        """`reload_weights` in every worker; the last of the two steps that a level 2 sleeper needs for its weights."""
+        try:
+            method = msgspec.json.decode(request.body, type=Rpc).method
+        except (msgspec.ValidationError, msgspec.DecodeError, UnicodeDecodeError) as error:
+            raise bad_request(f"JSON decode error: {error}") from None
+        if method != "reload_weights":
+            raise ApiError(500, "InternalServerError", f"Worker has no attribute {method!r}")
+        try:
+            await self.finish(self._life.reload())
+        except WakeError as error:
+            raise ApiError(500, "InternalServerError", str(error)) from None
+        reply.send(200, msgspec.json.encode({"results": [None] * self._options.tensor_parallel}))
+
+    async def reset_prefix_cache(self, request: Request, reply: Reply) -> None:
+        """This engine keeps no prefixes."""
+        reply.send(200, b"")
+
+    def count_wake(self) -> None:
+        self._counters.wake_calls += 1
+        self._counters.wake_call_at_s = time.time()
 
     async def fault(self, request: Request, reply: Reply) -> None:
         try:
@@ -102,6 +126,8 @@ class Control:
             self._faults.wake_failures_left = order.times
         elif order.kind == "keep_memory_after_sleep":
             self._faults.kept_mib = order.mib
+        elif order.kind == "compile":
+            self._life.compile_again(order.times)
         elif order.kind == "slow":
             self._life.pump.slow_down(order.factor)
         else:
@@ -129,18 +155,25 @@ class Control:
         page.many(name, "counter", ends)
         name = "vllm:time_to_first_token_seconds"
         page.many(name, "histogram", counters.first_token.samples(name))
+        self.add_lab_metrics(page)
+        reply.send(200, page.text(), "text/plain; version=0.0.4; charset=utf-8")
+
+    def add_lab_metrics(self, page: Page) -> None:
+        """What only a stand-in tells."""
+        life, counters = self._life, self._counters
         page.one("lab:refused_while_asleep_total", "counter", counters.refused_while_asleep)
+        page.one("lab:answers_without_weights_total", "counter", counters.without_weights)
         page.one("lab:wake_calls_total", "counter", counters.wake_calls)
         page.one("lab:last_wake_call_at_seconds", "gauge", counters.wake_call_at_s)
         page.one("lab:gpu_memory_bytes", "gauge", life.held_bytes)
         page.one("lab:host_backup_bytes", "gauge", life.host_backup_bytes)
-        reply.send(200, page.text(), "text/plain; version=0.0.4; charset=utf-8")
 
     async def _go_on_after_hang(self) -> None:
         await self._faults.passed()
         self._life.pump.start_clock()
 
-    async def _finish(self, transition: Coroutine[Any, Any, None]) -> None:
+    async def finish(self, transition: Coroutine[Any, Any, None]) -> None:
+        """Waits for a transition, which goes on when nobody waits any more."""
         await asyncio.shield(self._keep(transition))
 
     def _keep(self, work: Coroutine[Any, Any, None]) -> "asyncio.Task[None]":

@@ -6,13 +6,13 @@ from typing import Literal
 
 import msgspec
 
-Kind = Literal["crash", "hang", "fail_wake", "keep_memory_after_sleep", "slow", "clear"]
+Kind = Literal["crash", "hang", "fail_wake", "keep_memory_after_sleep", "slow", "compile", "clear"]
 CRASH_EXIT_CODE = 134  # as a process that aborted
 
 
 class FaultOrder(msgspec.Struct, forbid_unknown_fields=True):
-    """`seconds` (real ones) for hang, 0 means until `clear`; `times` for fail_wake; `mib` per GPU for
-    keep_memory_after_sleep; `factor` for slow, 1 is normal speed."""
+    """`seconds` (real ones) for hang, 0 means until `clear`; `times` for fail_wake, and for compile: so many of the next
+    requests take as long as a first one; `mib` per GPU for keep_memory_after_sleep; `factor` for slow, 1 is normal."""
 
     kind: Kind
     seconds: float = 0.0

@@ -1,7 +1,6 @@
 """vLLM's command line, as far as it matters here, and the environment of the lab."""
 
 import argparse
-import os
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -31,6 +30,10 @@ class Options:
     quantization: str | None
     sleep_endpoints: bool
     unknown_flags: tuple[str, ...]
+    kind: str = "vllm"
+    keeps_weights: bool = True  # SGLang: in host memory while released
+    health_generates: bool = False  # SGLang: /health makes a token
+    kv_tokens: int | None = None  # SGLang's way of giving the KV cache a size
 
 
 @dataclass(frozen=True, slots=True)
@@ -68,7 +71,7 @@ def parse(argv: Sequence[str], env: Mapping[str, str]) -> Options:
     return Options(
         model=model,
         served_names=tuple(known.served_model_name or [model]),
-        host=_address(known.host, env),
+        host=listen_address(known.host, env),
         port=known.port,
         tensor_parallel=known.tensor_parallel_size,
         max_model_len=known.max_model_len,
@@ -139,7 +142,7 @@ def _dashed(word: str) -> str:
     return name.replace("_", "-") + equals + value if word.startswith("--") else word
 
 
-def _address(host: str, env: Mapping[str, str]) -> str:
+def listen_address(host: str, env: Mapping[str, str]) -> str:
     """In a pod "any address" is the pod's; here all pods share one machine, so it must be that one alone."""
     if host not in _ANY_ADDRESS:
         return host
@@ -154,9 +157,3 @@ def _positive(env: Mapping[str, str], name: str, default: float) -> float:
     if not value > 0:
         raise UsageError(f"{name}={env[name]!r} must be a number above 0")
     return value
-
-
-def from_process(argv: Sequence[str]) -> tuple[Options, LabSettings]:
-    """Options and settings of this process. Raises UsageError."""
-    options = parse(argv, os.environ)
-    return options, lab_settings(os.environ, options.tensor_parallel)

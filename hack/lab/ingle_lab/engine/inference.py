@@ -30,6 +30,8 @@ class Inference:
             request.body, request.headers, chat=chat, served=self._served, context_tokens=self._context_tokens
         )
         finish = "abort"
+        if not self._life.weights_good:  # a real engine answers too, and talks nonsense
+            self._counters.without_weights += 1
         try:
             await (self._stream(ask, reply) if ask.stream else self._whole(ask, reply))
             finish = ask.finish_reason

@@ -19,6 +19,8 @@ log = logging.getLogger("ingle_lab.engine")
 Mode = Literal["abort", "wait", "keep"]
 TAGS = ("weights", "kv_cache")
 _IMPORT_SHARE, _READ_SHARE = 0.4, 0.3  # of the load time; the rest compiles
+_CAPTURE_SHARE = 0.1  # of the load time, and of the rest: CUDA graphs, which no cache keeps (assumed)
+_MAP_S = 0.1  # room for weights that are to be read again; only then do they cost time
 _STEPS = 8
 
 
@@ -65,7 +67,8 @@ class Life:
         self._weights = profile.weights_mib * MIB // gpus
         self._residue = profile.residue_mib * MIB
         self._kv = kv_bytes
-        self._asleep_tags: set[str] = set()
+        self.asleep_tags: set[str] = set()
+        self.weights_good = True
         self._slept_before = False
         self._turn = asyncio.Lock()
         self.kv_tokens_max = kv_bytes * gpus // profile.kv_bytes_per_token
@@ -73,15 +76,15 @@ class Life:
         self.batch.next_prefill_extra_s = profile.first_request_extra_s
         self.pump = Pump(self.batch, time_scale, counters, self._draw_for)
 
-    async def load(self) -> None:
-        """From nothing to awake. Raises OutOfMemory."""
+    async def load(self, compiled: bool = False) -> None:
+        """From nothing to awake; `compiled`: a cache of an earlier start serves. Raises OutOfMemory."""
         load_s = self._profile.load_s
         await self._take(load_s * _IMPORT_SHARE)
         self._hold(self._residue)
         self._gpu.draw(self._profile.loading_w)
         await self._ramp(self._residue + self._weights, load_s * _READ_SHARE)
         self._hold(self._residue + self._weights + self._kv)
-        await self._take(load_s * (1 - _IMPORT_SHARE - _READ_SHARE))
+        await self._take(load_s * (_CAPTURE_SHARE if compiled else 1 - _IMPORT_SHARE - _READ_SHARE))
         self._become_awake()
 
     async def sleep(self, level: int, mode: Mode) -> None:
@@ -99,7 +102,8 @@ class Life:
             await self._ramp(self._residue + kept, self._profile.sleep_s(level, not self._slept_before))
             self._slept_before = self._slept_before or level == 1
             self.host_backup_bytes = self._profile.weights_mib * MIB if level == 1 else 0
-            self._asleep_tags = set(TAGS)
+            self.asleep_tags = set(TAGS)
+            self.weights_good = level == 1
             self._gpu.draw(0.0)
             self.state, self.shown_level = State.ASLEEP, level
             log.info("asleep at level %d after %.3f s", level, time.monotonic() - started_at_s)
@@ -107,7 +111,7 @@ class Life:
     async def wake(self, tags: Sequence[str] = TAGS) -> None:
         """Wake the parts named; awake when none is left. Raises WakeError and sleeps on."""
         async with self._turn:
-            wanted = self._asleep_tags & set(tags)
+            wanted = self.asleep_tags & set(tags)
             if not wanted:
                 log.warning("already awake: %s", ", ".join(tags))
                 return
@@ -122,8 +126,8 @@ class Life:
                 self.state = State.ASLEEP
                 log.error("could not wake: %s", error)
                 raise WakeError(str(error)) from error
-            self._asleep_tags -= wanted
-            if self._asleep_tags:
+            self.asleep_tags -= wanted
+            if self.asleep_tags:
                 self._gpu.draw(0.0)
                 self.state = State.ASLEEP
                 return
@@ -132,17 +136,34 @@ class Life:
             self.pump.resume()
             log.info("awake after %.3f s", time.monotonic() - started_at_s)
 
+    async def reload(self) -> None:
+        """Reads the weights again into the room they have. Raises WakeError where they have none."""
+        async with self._turn:
+            if "weights" in self.asleep_tags or self.state is State.LOADING:
+                raise WakeError("the weights have no memory: wake them first")
+            self._gpu.draw(self._profile.loading_w)
+            await self._take(max(0.0, self._profile.wake_l2_s - _MAP_S))
+            self.weights_good = True
+            self._gpu.draw(0.0)
+            self._draw_for(self.batch.running_count)
+
+    def compile_again(self, times: int) -> None:
+        """The next `times` requests take as long as a first one."""
+        self.batch.next_prefill_extra_s = self._profile.first_request_extra_s
+        self.batch.extra_prefills = times
+
     async def _wake_parts(self, wanted: set[str]) -> None:
         self._gpu.draw(self._profile.loading_w)
         if "weights" in wanted:
-            kv_held = 0 if "kv_cache" in self._asleep_tags else self._kv
-            await self._ramp(self._residue + self._weights + kv_held, self._profile.wake_s(self.level))
+            kv_held = 0 if "kv_cache" in self.asleep_tags else self._kv
+            wake_s = self._profile.wake_l1_s if self.level == 1 else _MAP_S
+            await self._ramp(self._residue + self._weights + kv_held, wake_s)
         if self._faults.take_wake_failure():
             raise WakeError(
                 "CUDA error: an illegal memory access was encountered (a fault that was asked for)"
             )
         if "kv_cache" in wanted:
-            weights_awake = "weights" in wanted or "weights" not in self._asleep_tags
+            weights_awake = "weights" in wanted or "weights" not in self.asleep_tags
             self._hold(self._residue + (self._weights if weights_awake else 0) + self._kv)
 
     async def _quiesce(self, mode: Mode) -> None:

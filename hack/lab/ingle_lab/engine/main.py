@@ -2,12 +2,14 @@
 
 import asyncio
 import logging
+import os
 import signal
 import sys
 import time
 from collections.abc import Awaitable, Callable, Sequence
 
-from ingle_lab.engine import flags
+from ingle_lab.engine import flags, sglang
+from ingle_lab.engine.compilecache import CompileCache
 from ingle_lab.engine.control import Control
 from ingle_lab.engine.faults import CRASH_EXIT_CODE, Faults
 from ingle_lab.engine.flags import LabSettings, Options, UsageError
@@ -27,9 +29,10 @@ def main(argv: Sequence[str]) -> int:
     """Runs one engine; returns the exit code: 0 told to stop, 1 could not start, 2 bad flags."""
     logging.basicConfig(level=logging.INFO, format="%(levelname)s %(message)s", stream=sys.stderr)
     try:
-        options, settings = flags.from_process(argv)
+        options = _options(argv)
+        settings = flags.lab_settings(os.environ, options.tensor_parallel)
         profile = profile_of(options.model).quantized(options.quantization)
-        kv_bytes = options.kv_bytes if options.kv_bytes is not None else profile.kv_mib * MIB
+        kv_bytes = _kv_bytes(options, profile)
         context_tokens = _context_tokens(options, profile, kv_bytes)
     except (UsageError, ValueError) as error:
         log.error("ValueError: %s", error)
@@ -46,6 +49,20 @@ def main(argv: Sequence[str]) -> int:
         return 1
     with slot:
         return asyncio.run(_run(slot, options, settings, profile, kv_bytes, context_tokens))
+
+
+def _options(argv: Sequence[str]) -> Options:
+    """Of vLLM, or of SGLang with that word first. Raises UsageError."""
+    if list(argv[:1]) == [sglang.NAME]:
+        return sglang.parse(argv[1:], os.environ)
+    return flags.parse(argv, os.environ)
+
+
+def _kv_bytes(options: Options, profile: Profile) -> int:
+    """KV cache on each GPU, in bytes: as asked for in bytes or tokens, else the profile's."""
+    if options.kv_tokens is not None:
+        return options.kv_tokens * profile.kv_bytes_per_token // options.tensor_parallel
+    return options.kv_bytes if options.kv_bytes is not None else profile.kv_mib * MIB
 
 
 def _context_tokens(options: Options, profile: Profile, kv_bytes: int) -> int:
@@ -85,22 +102,22 @@ async def _run(
         seqs_max=options.max_num_seqs or profile.max_num_seqs,
         time_scale=settings.time_scale,
     )
-    exit_code = await _load(life, settings, stop)
+    exit_code = await _load(life, settings, stop, CompileCache(options, os.environ))
     if exit_code is not None:
         return exit_code
     control = Control(life, faults, counters, options, context_tokens, int(time.time()))
     inference = Inference(life, counters, options.served_names, context_tokens)
-    handler = _dispatcher(_routes(control, inference, options, settings), faults)
+    handler = _dispatcher(_routes(control, inference, options, settings, faults), faults)
     await _serve(options, settings, life, handler, inference, stop)
     return 0
 
 
-async def _load(life: Life, settings: LabSettings, stop: asyncio.Event) -> int | None:
+async def _load(life: Life, settings: LabSettings, stop: asyncio.Event, cache: CompileCache) -> int | None:
     """None when the model is loaded, else the exit code."""
     started_at_s = time.monotonic()
     if settings.start_fault == "never_ready":
         log.warning("will never be ready, as asked by LAB_FAULT")
-    never = asyncio.Event().wait() if settings.start_fault == "never_ready" else life.load()
+    never = asyncio.Event().wait() if settings.start_fault == "never_ready" else life.load(cache.present())
     loading, stopped = asyncio.ensure_future(never), asyncio.ensure_future(stop.wait())
     await asyncio.wait({loading, stopped}, return_when=asyncio.FIRST_COMPLETED)
     stopped.cancel()
@@ -113,17 +130,24 @@ async def _load(life: Life, settings: LabSettings, stop: asyncio.Event) -> int |
         log.error("torch.OutOfMemoryError: CUDA out of memory. %s", error)
         log.error("RuntimeError: Engine core initialization failed. See root cause above.")
         return 1
+    cache.fill()
     log.info("loaded after %.3f s", time.monotonic() - started_at_s)
     return None
 
 
 def _routes(
-    control: Control, inference: Inference, options: Options, settings: LabSettings
+    control: Control, inference: Inference, options: Options, settings: LabSettings, faults: Faults
 ) -> dict[str, tuple[str, Handler]]:
     routes: dict[str, tuple[str, Handler]] = {
         "/v1/chat/completions": ("POST", inference.chat),
         "/v1/completions": ("POST", inference.complete),
         "/v1/models": ("GET", control.models),
+    }
+    if settings.faults_allowed:
+        routes["/lab/fault"] = ("POST", control.fault)
+    if options.kind == sglang.NAME:
+        return routes | sglang.SGLang(control, options, faults.crash).routes()
+    routes |= {
         "/health": ("GET", control.health),
         "/version": ("GET", control.version),
         "/metrics": ("GET", control.metrics),
@@ -132,10 +156,8 @@ def _routes(
         routes["/sleep"] = ("POST", control.sleep)
         routes["/wake_up"] = ("POST", control.wake_up)
         routes["/is_sleeping"] = ("GET", control.is_sleeping)
-        routes["/collective_rpc"] = ("POST", control.accept)
-        routes["/reset_prefix_cache"] = ("POST", control.accept)
-    if settings.faults_allowed:
-        routes["/lab/fault"] = ("POST", control.fault)
+        routes["/collective_rpc"] = ("POST", control.collective_rpc)
+        routes["/reset_prefix_cache"] = ("POST", control.reset_prefix_cache)
     return routes
 
 

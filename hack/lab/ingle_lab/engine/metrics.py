@@ -40,6 +40,7 @@ class Counters:
     first_token: Histogram = field(default_factory=Histogram)
     finished: dict[str, int] = field(default_factory=lambda: {"stop": 0, "length": 0, "abort": 0})
     refused_while_asleep: int = 0
+    without_weights: int = 0
     wake_calls: int = 0
     wake_call_at_s: float = 0.0
 

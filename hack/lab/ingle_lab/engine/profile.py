@@ -51,9 +51,6 @@ class Profile(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
             decode_per_seq_s=self.decode_per_seq_ms / 1000,
         )
 
-    def wake_s(self, level: int) -> float:
-        return self.wake_l1_s if level == 1 else self.wake_l2_s
-
     def sleep_s(self, level: int, first: bool) -> float:
         if level == 2:
             return self.sleep_l2_s

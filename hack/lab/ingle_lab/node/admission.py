@@ -11,7 +11,15 @@ from ingle_kit.kube import Object
 from ingle_lab.node.config import Image
 from ingle_lab.node.quantity import parse_quantity
 
-VOLUME_KINDS = ("emptyDir", "configMap", "secret", "projected", "downwardAPI", "hostPath")
+VOLUME_KINDS = (
+    "emptyDir",
+    "configMap",
+    "secret",
+    "projected",
+    "downwardAPI",
+    "hostPath",
+    "persistentVolumeClaim",
+)
 PROBES = ("startupProbe", "readinessProbe", "livenessProbe")
 
 Images = Mapping[str, list[str] | Image]

@@ -15,11 +15,15 @@ _REFERENCE = re.compile(r"\$(?:\$|\(([^)]*)\))")
 
 @dataclass(frozen=True)
 class Command:
-    """What to start. `cwd` is empty for the container's own folder; `env` holds everything the process sees."""
+    """What to start. `cwd` is empty for the container's own folder; `env` holds everything the process sees.
+
+    `sub_paths`: folders of volumes that are made where they are missing, as the kubelet makes them.
+    """
 
     argv: tuple[str, ...]
     env: dict[str, str] = field(repr=False)
     cwd: str
+    sub_paths: tuple[str, ...] = ()
 
 
 def expand(text: str, values: Mapping[str, str]) -> str:
@@ -33,12 +37,15 @@ def expand(text: str, values: Mapping[str, str]) -> str:
     return _REFERENCE.sub(one, text)
 
 
-def mount_folders(container: Object, volumes: Mapping[str, str]) -> dict[str, str]:
-    """Local folder of each mount path of a container; `volumes` maps a volume's name to its folder."""
+def mount_folders(container: Object, volumes: Mapping[str, str], values: Mapping[str, str]) -> dict[str, str]:
+    """Local folder of each mount path of a container; `volumes` maps a volume's name to its folder.
+
+    `values`: the container's variables, for `subPathExpr`.
+    """
     folders = {}
     for mount in container.get("volumeMounts") or []:
         folder = volumes[mount["name"]]
-        sub_path = mount.get("subPath")
+        sub_path = mount.get("subPath") or expand(mount.get("subPathExpr") or "", values)
         folders[mount["mountPath"].rstrip("/") or "/"] = f"{folder}/{sub_path}" if sub_path else folder
     return folders
 
@@ -68,9 +75,9 @@ def command_of(
     sources: Sources,
 ) -> Command:
     """How to start a container here. `base_env` is the node's. Raises facts.NotYet."""
-    folders = mount_folders(container, volumes)
     given = {"KUBERNETES_SERVICE_HOST": place.api_host, "KUBERNETES_SERVICE_PORT": str(place.api_port)}
     own = _variables(container, pod, place, sources, given)
+    folders = mount_folders(container, volumes, own)
     words = [expand(word, given | own) for word in _words(container)]
     env = dict(base_env) | given | {"HOSTNAME": pod["metadata"]["name"]}
     for mount in container.get("volumeMounts") or []:
@@ -79,7 +86,8 @@ def command_of(
         env["INGLE_SERVICE_ACCOUNT_DIR"] = folders[SERVICE_ACCOUNT_PATH]
     env |= {name: relocate(value, folders) for name, value in own.items()}
     argv = (*prefix, *(relocate(word, folders) for word in words))
-    return Command(argv, env, relocate(container.get("workingDir", ""), folders))
+    sub_paths = tuple(sorted(set(folders.values()) - set(volumes.values())))
+    return Command(argv, env, relocate(container.get("workingDir", ""), folders), sub_paths)
 
 
 def _words(container: Object) -> list[str]:

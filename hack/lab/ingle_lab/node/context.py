@@ -91,6 +91,11 @@ class NodeContext:
         """What stands for the root of the node's own disk."""
         return self.folder / "host"
 
+    @property
+    def claims_folder(self) -> Path:
+        """What stands for network storage: the same on every node."""
+        return Path(self.program.lab_dir).resolve() / "claims"
+
     def base_env(self, programs: str = "") -> dict[str, str]:
         """Environment of every process before its own: little of ours, then the node's. `programs`: before PATH."""
         inherited = {name: os.environ[name] for name in INHERITED if name in os.environ}

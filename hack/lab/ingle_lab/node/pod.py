@@ -21,7 +21,7 @@ from ingle_lab.node.context import NodeContext
 from ingle_lab.node.facts import NotYet, Place
 from ingle_lab.node.process import Process
 from ingle_lab.node.status import PodFacts, phase_of, status_of, status_patch
-from ingle_lab.node.volumes import Volumes
+from ingle_lab.node.volumes import Volumes, make_sub_paths
 
 STRATEGIC_PATCH = "application/strategic-merge-patch+json"
 RETRY_MIN_S = 0.05
@@ -197,6 +197,7 @@ class PodWorker:
                 volumes=self._volumes.folders,
                 sources=sources,
             )
+            make_sub_paths(self._commands[spec["name"]].sub_paths)
 
     async def _run_containers(self) -> None:
         tokens = asyncio.create_task(supply.keep_tokens_fresh(self._node, self.pod, self._volumes))

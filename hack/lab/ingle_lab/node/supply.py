@@ -52,6 +52,7 @@ async def make_ready(node: NodeContext, pod: Object, place: Place, sources: Sour
         sources,
         pod_dir=node.pod_folder(pod["metadata"]["uid"]),
         host_dir=node.host_folder,
+        claims_dir=node.claims_folder,
     )
     for token in volumes.tokens:
         await write_token(node, pod, token)

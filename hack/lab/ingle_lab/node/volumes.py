@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -39,13 +39,18 @@ def write_whole(path: Path, content: bytes) -> None:
     os.replace(draft, path)
 
 
-def make_volumes(pod: Object, place: Place, sources: Sources, *, pod_dir: Path, host_dir: Path) -> Volumes:
-    """Makes every volume of a pod. Raises facts.NotYet when a source is missing."""
+def make_volumes(
+    pod: Object, place: Place, sources: Sources, *, pod_dir: Path, host_dir: Path, claims_dir: Path
+) -> Volumes:
+    """Makes every volume of a pod. `claims_dir` is the same on every node. Raises facts.NotYet when a source is missing."""
     folders: dict[str, str] = {}
     tokens: list[TokenFile] = []
     for volume in pod["spec"].get("volumes") or []:
         if "hostPath" in volume:
             folder = host_dir / volume["hostPath"]["path"].lstrip("/")
+        elif "persistentVolumeClaim" in volume:
+            claim = volume["persistentVolumeClaim"]["claimName"]
+            folder = claims_dir / pod["metadata"]["namespace"] / claim
         else:
             folder = pod_dir / "volumes" / volume["name"]
         folder.mkdir(parents=True, exist_ok=True)
@@ -54,6 +59,13 @@ def make_volumes(pod: Object, place: Place, sources: Sources, *, pod_dir: Path, 
             write_whole(folder / path, content)
         tokens += _tokens(volume, folder)
     return Volumes(folders, tuple(tokens))
+
+
+def make_sub_paths(folders: Iterable[str]) -> None:
+    """As the kubelet: a folder that a mount names is made where nothing is."""
+    for folder in folders:
+        if not Path(folder).exists():
+            Path(folder).mkdir(parents=True)
 
 
 def _files(volume: Object, pod: Object, place: Place, sources: Sources) -> Iterator[tuple[str, bytes]]:

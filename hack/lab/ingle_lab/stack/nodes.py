@@ -41,7 +41,7 @@ def prepare_node(lab: Path, node: LabNode, time_scale: float) -> dict[str, str]:
     state = folder / "gpus.state"
     if not state.exists():
         create_state(state, node.profile, node.name)
-    _write_numa(folder / "numa", profile)
+    write_numa(folder / "numa", profile)
     return {
         "LD_LIBRARY_PATH": str(build_library().parent),
         "INGLE_LAB_GPU_STATE": str(state),
@@ -51,7 +51,7 @@ def prepare_node(lab: Path, node: LabNode, time_scale: float) -> dict[str, str]:
     }
 
 
-def _write_numa(root: Path, profile: Profile) -> None:
+def write_numa(root: Path, profile: Profile) -> None:
     """The profile's zones and their memory, with the CPUs of this machine dealt out to them, so that a process can be
     kept on its zone."""
     for at, zone in enumerate(profile.zones):
@@ -74,19 +74,27 @@ def node_labels(name: str) -> dict[str, str]:
 
 
 def images(lab: Path, kube_scheduler: Path) -> dict[str, list[str] | dict[str, Any]]:
-    """Which local command stands for which image. Writes the program `vllm` of the engine's."""
+    """Which local command stands for which image. Writes the programs that engines' images have."""
     python = sys.executable
     programs = lab / "images" / "vllm"
     programs.mkdir(parents=True, exist_ok=True)
     vllm = programs / "vllm"
     vllm.write_text(f'#!/bin/sh\nexec {shlex.quote(python)} -m ingle_lab.engine "$@"\n')
     vllm.chmod(0o755)
+    sglang = lab / "images" / "sglang" / "python3"
+    sglang.parent.mkdir(exist_ok=True)
+    sglang.write_text(
+        f'#!/bin/sh\nif [ "$1 $2" = "-m sglang.launch_server" ]; then shift 2; set -- -m ingle_lab.engine sglang "$@"; fi\n'
+        f'exec {shlex.quote(python)} "$@"\n'
+    )
+    sglang.chmod(0o755)
     return {
         "ingle.dev/ingle:*": [],
         "envoyproxy/envoy:*": [str(envoy_binary())],
         "registry.k8s.io/kube-scheduler:*": [python, "-m", "ingle_lab.stack.scheduler", str(kube_scheduler)],
         "registry.k8s.io/pause:*": ["sleep", "infinity"],
         "vllm/vllm-openai:*": {"entrypoint": ["vllm", "serve"], "bin": str(programs)},
+        "lmsysorg/sglang:*": {"entrypoint": [], "bin": str(sglang.parent)},
     }
 
 

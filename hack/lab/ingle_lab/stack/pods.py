@@ -123,7 +123,10 @@ def agent_pod(node: str, settings: dict[str, str], *, pod_resources: bool = Fals
     container = _container("agent", ["ingle-agent"], PORT_AGENT, settings)
     state = {"name": "state", "hostPath": {"path": "/var/lib/ingle", "type": "DirectoryOrCreate"}}
     container["volumeMounts"] = [{"name": "state", "mountPath": "/var/lib/ingle"}]
-    container["env"].append({"name": "INGLE_JOURNAL", "value": "/var/lib/ingle/limits.json"})
+    container["env"] += [
+        {"name": "INGLE_JOURNAL", "value": "/var/lib/ingle/limits.json"},
+        {"name": "INGLE_CACHE_ROOT", "value": "/var/lib/ingle/cache"},
+    ]
     volumes = [state]
     if pod_resources:
         folder = "/var/lib/kubelet/pod-resources"

@@ -70,6 +70,13 @@ EXPLANATIONS: dict[Reason, Explanation] = {
         "An older pool serves the same model name or alias; it keeps the bare name.",
         "Rename spec.model or the alias, or send `namespace/model`.",
     ),
+    Reason.TWO_SCALERS: Explanation(
+        "InferencePool, Accepted, and event",
+        "An autoscaler sets the pool's /scale, and the pool has scaling signals or a forecast of its own, or another "
+        "autoscaler; the message names them. The pool's own do nothing meanwhile.",
+        "Keep one: remove scaling.queue, kvPercent, ttftMilliseconds and forecast, or remove the autoscaler and then "
+        "replicas.fixed.",
+    ),
     Reason.VARIANT_FITS_NO_GPU: Explanation(
         "InferencePool, Accepted and Stalled",
         "No node, even empty, has GPUs that a variant fits (number, memory or product).",
@@ -132,7 +139,20 @@ EXPLANATIONS: dict[Reason, Explanation] = {
         "Drain the node and reset or replace the GPU.",
     ),
     Reason.WAKE_FAILED: Explanation(
-        _ENGINE, "A sleeper did not wake; it is replaced by a new engine.", "Read its log where this repeats."
+        _ENGINE,
+        "A sleeper did not wake, or answered the wake with an error; it is replaced by a new engine.",
+        "Read its log where this repeats.",
+    ),
+    Reason.SLOW_AGAIN: Explanation(
+        _ENGINE,
+        "An unused engine answered two rounds of probes slower than it has before, as one does that compiles again; it takes"
+        " no requests until its probes are steady or have been tried often enough.",
+        "Look for new shapes of requests, or for a GPU that is capped or throttled, where this repeats.",
+    ),
+    Reason.SLOWER_THAN_STEADY: Explanation(
+        _ENGINE,
+        "An engine answers probes slower than others of its revision on the same GPU product did; it serves all the same.",
+        "See whether its GPU is capped, throttled or shared.",
     ),
     Reason.SLEEP_KEPT_MEMORY: Explanation(
         _ENGINE,
@@ -144,6 +164,15 @@ EXPLANATIONS: dict[Reason, Explanation] = {
         _EVENT, "An unused replica was put to sleep after warm.idleSeconds.", _NOTHING
     ),
     Reason.STARTED: Explanation(_EVENT, "A new engine was started because no sleeper was left.", _NOTHING),
+    Reason.SCALED: Explanation(
+        _EVENT,
+        "Queue, KV cache or time to first token ask for more replicas than requests in flight do; the message has the "
+        "figures.",
+        _NOTHING,
+    ),
+    Reason.AHEAD_OF_LOAD: Explanation(
+        _EVENT, "A forecast wants replicas awake before their requests come.", _NOTHING
+    ),
     Reason.REMOVED: Explanation(_EVENT, "An engine was removed; the message says why.", _NOTHING),
     Reason.MADE_ROOM: Explanation(
         _EVENT,
@@ -299,6 +328,21 @@ EXPLANATIONS: dict[Reason, Explanation] = {
         _LEDGER,
         "A pod was to change state but holds nothing in the ledger.",
         "Nothing; it is reconciled again.",
+    ),
+    Reason.CACHE_MISS: Explanation(
+        _EVENT,
+        "An engine starts on a node whose disk lacks its weights or its compile cache, though another node has them, or"
+        " a cache for another GPU or driver.",
+        "Nothing for one; where many are told, keep drivers alike or copy to more nodes (docs/weights.md).",
+    ),
+    Reason.FETCHING: Explanation(
+        _EVENT, "Weights of the pool are copied to a node's disk, in the background.", _NOTHING
+    ),
+    Reason.FETCH_FAILED: Explanation(
+        _EVENT,
+        "A copy of weights to a node's disk failed; it is tried again after a pause, and engines read the claim"
+        " meanwhile.",
+        "Do what the message says: it names the file, the claim or the room that is missing.",
     ),
     Reason.UNKNOWN_GPU: Explanation(
         _LEDGER,

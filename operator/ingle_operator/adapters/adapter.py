@@ -1,0 +1,62 @@
+"""What the operator needs of a kind of engine."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from enum import Enum
+from typing import ClassVar, Protocol
+
+from ingle_core.warmpool.tiers import Level
+from ingle_kit.objects import InferencePoolSpec, Variant
+from ingle_operator.adapters.calls import Calls
+
+
+class Outcome(Enum):
+    """What came of a call that changes an engine."""
+
+    DONE = "it is so"
+    REFUSED = "it answered with an error"
+    UNKNOWN = "no answer in time: look what it says of itself"
+    BUSY = "not called, since requests run in it"
+
+
+@dataclass(frozen=True)
+class EngineWord:
+    """What the engine says of itself. `asleep` None: it did not answer. `running`: requests that run or wait in it."""
+
+    asleep: bool | None
+    running: int = 0
+
+
+SILENT = EngineWord(None)
+
+
+class Adapter(Protocol):
+    """One kind of engine.
+
+    `tells_sleep` False: it does not say whether it sleeps, and `word` gives only whether it lives (asleep False).
+    `command`: what its image has to be told to run; empty: what it runs by itself. `probe_fields`: fields of a
+    completion request that make it answer with all the tokens asked for.
+    """
+
+    can_sleep: ClassVar[bool]
+    tells_sleep: ClassVar[bool]
+    command: ClassVar[tuple[str, ...]]
+    env: ClassVar[Mapping[str, str]]
+    probe_fields: ClassVar[Mapping[str, object]]
+
+    def arguments(self, spec: InferencePoolSpec, variant: Variant) -> list[str]:
+        """Arguments at start, before the user's own."""
+
+    async def word(self, calls: Calls, count: bool) -> EngineWord:
+        """Whether it sleeps and, if `count`, how many requests it has. Raises ValueError for an answer that is not its."""
+
+    async def sleep(self, calls: Calls, level: Level) -> Outcome:
+        """To sleep. Safe to repeat while `word` says that it is awake."""
+
+    async def wake(self, calls: Calls, level: Level) -> Outcome:
+        """From sleep to an engine that answers right. Safe to repeat from the start while `word` says that it sleeps."""
+
+    async def refresh(self, calls: Calls) -> Outcome:
+        """Drops what an engine that is awake may still believe of memory it has lost."""

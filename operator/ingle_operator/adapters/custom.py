@@ -1,0 +1,36 @@
+"""Any container that answers GET /health with 200: started and stopped, never put to sleep."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import ClassVar
+
+from ingle_core.warmpool.tiers import Level
+from ingle_kit.objects import InferencePoolSpec, Variant
+from ingle_operator.adapters.adapter import SILENT, EngineWord, Outcome
+from ingle_operator.adapters.calls import Calls
+
+
+class Custom:
+    """Its image and the user's arguments, as they are."""
+
+    can_sleep: ClassVar[bool] = False
+    tells_sleep: ClassVar[bool] = True
+    command: ClassVar[tuple[str, ...]] = ()
+    env: ClassVar[Mapping[str, str]] = {}
+    probe_fields: ClassVar[Mapping[str, object]] = {}
+
+    def arguments(self, spec: InferencePoolSpec, variant: Variant) -> list[str]:
+        return []
+
+    async def word(self, calls: Calls, count: bool) -> EngineWord:
+        return EngineWord(False) if await calls.status("/health") == 200 else SILENT
+
+    async def sleep(self, calls: Calls, level: Level) -> Outcome:
+        return Outcome.REFUSED
+
+    async def wake(self, calls: Calls, level: Level) -> Outcome:
+        return Outcome.REFUSED
+
+    async def refresh(self, calls: Calls) -> Outcome:
+        return Outcome.DONE
