@@ -86,9 +86,9 @@ def test_a_fixed_count_replaces_demand() -> None:
     assert wanted_awake(replace(WISH, fixed=1), 100) == 1
 
 
-def test_a_callers_count_replaces_the_one_by_load() -> None:
+def test_a_callers_count_replaces_the_one_by_load_but_load_wants_one() -> None:
     assert wanted_awake(replace(WISH, desired=3), 0) == 3
-    assert wanted_awake(replace(WISH, desired=0), 100) == 0
+    assert wanted_awake(replace(WISH, desired=0), 100) == 1
 
 
 def test_what_is_wanted_ahead_of_load_only_adds_and_yields_to_a_fixed_count() -> None:
