@@ -20,6 +20,7 @@ from bench import report
 
 RESULTS = Path(__file__).parent / "results"
 NOT_BENCHMARKS = {
+    "parts",
     "__init__",
     "run",
     "report",
