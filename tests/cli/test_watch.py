@@ -143,7 +143,11 @@ def watching(kubeconfig: Path, *, terminal: bool = False, pool: str = "small") -
         "COLUMNS": "100",
         "LINES": "30",
     }
-    python = ["env", "--default-signal=INT", sys.executable]  # a test in the background of a shell would ignore it
+    python = [
+        "env",
+        "--default-signal=INT",
+        sys.executable,
+    ]  # a test in the background of a shell would ignore it
     command = [*python, "-m", "ingle_cli.main", "watch", pool, "-n", "chat"]
     ours, theirs = pty.openpty() if terminal else os.pipe()
     with subprocess.Popen(
