@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from ingle_lab.prometheus.package import promtool_path, unpacked
+from ingle_lab.prometheus.package import programs, promtool_path
 from ingle_lab.prometheus.server import Prometheus, backfill
 
-__all__ = ["Prometheus", "backfill", "promtool_path", "unpacked"]
+__all__ = ["Prometheus", "backfill", "programs", "promtool_path"]

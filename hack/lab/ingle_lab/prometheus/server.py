@@ -14,7 +14,7 @@ from typing import Self
 
 from ingle_lab.controlplane.errors import ControlPlaneError
 from ingle_lab.controlplane.processes import spawn
-from ingle_lab.prometheus.package import promtool_path, unpacked
+from ingle_lab.prometheus.package import programs, promtool_path
 
 READY_S = 30.0
 ADDRESS = "127.0.0.1"
@@ -51,7 +51,7 @@ class Prometheus:
         every = {"scrape_interval": f"{self._scrape_s}s", "scrape_timeout": f"{self._scrape_s}s"}
         config.write_text(json.dumps({"global": every, "scrape_configs": [scrape]}))
         command = [
-            str(unpacked() / "prometheus"),
+            str(programs() / "prometheus"),
             f"--config.file={config}",
             f"--storage.tsdb.path={self.data}",
             "--storage.tsdb.retention.time=30d",

@@ -3,14 +3,12 @@
 from __future__ import annotations
 
 import shutil
-import subprocess
-from collections.abc import Sequence
 from pathlib import Path
 
 from ingle_lab.controlplane.errors import ControlPlaneError
+from ingle_lab.debian import unpacked
 
 _LIBRARIES = "usr/lib/x86_64-linux-gnu"
-_LIMIT_S = 120.0
 _NFT = ("nftables", "libnftables1", "libnftnl11", "libmnl0", "libxtables12", "libedit2", "libbsd0", "libmd0")
 _NFT_LIBRARIES = ("libjansson4", "libgmp10", "libtinfo6")
 
@@ -19,7 +17,7 @@ def seccomp_variables(cache: Path) -> dict[str, str]:
     """Variables with which cgo finds libseccomp's header and static library."""
     if shutil.which("cc") is None:
         raise ControlPlaneError("runc needs a C compiler: put `cc` on PATH (Debian: gcc and libc6-dev).")
-    root = unpacked(cache / "node" / "libseccomp", ("libseccomp-dev", "libseccomp2"))
+    root = unpacked(cache, "libseccomp", ("libseccomp-dev", "libseccomp2"))
     answer = root / "pkg-config"
     cflags, libs = f"-I{root}/usr/include", f"-L{root}/{_LIBRARIES} -lseccomp"
     answer.write_text(
@@ -33,7 +31,7 @@ def nft(cache: Path) -> Path:
     """Folder with the program `nft`, which kube-proxy calls: the machine's own, else Debian's unpacked."""
     if found := shutil.which("nft", path="/usr/sbin:/sbin:/usr/bin"):
         return Path(found).parent
-    root = unpacked(cache / "node" / "nftables", (*_NFT, *_NFT_LIBRARIES))
+    root = unpacked(cache, "nftables", (*_NFT, *_NFT_LIBRARIES))
     folder = root / "programs"
     folder.mkdir(exist_ok=True)
     program = folder / "nft"
@@ -41,38 +39,3 @@ def nft(cache: Path) -> Path:
     program.write_text(f'#!/bin/sh\nLD_LIBRARY_PATH={libraries} exec {root}/usr/sbin/nft "$@"\n')
     program.chmod(0o755)
     return folder
-
-
-def unpacked(folder: Path, packages: Sequence[str]) -> Path:
-    """The packages' files under `folder`, fetched by apt when they are not there. Raises ControlPlaneError."""
-    if folder.exists():
-        return folder
-    partial = folder.with_name(f"{folder.name}.unpacking")
-    shutil.rmtree(partial, ignore_errors=True)
-    partial.mkdir(parents=True)
-    try:
-        _run(["apt-get", "download", *packages], partial)
-        for archive in sorted(partial.glob("*.deb")):
-            _run(["dpkg-deb", "-x", archive.name, "."], partial)
-            archive.unlink()
-        partial.rename(folder)
-    finally:
-        shutil.rmtree(partial, ignore_errors=True)
-    return folder
-
-
-def _run(command: list[str], folder: Path) -> None:
-    try:
-        done = subprocess.run(
-            command, cwd=folder, capture_output=True, text=True, timeout=_LIMIT_S, check=False
-        )
-        reason = done.stderr.strip().splitlines()[-1:] if done.returncode else None
-    except FileNotFoundError:
-        reason = ["there is no such command"]
-    except subprocess.TimeoutExpired:
-        reason = [f"no answer in {_LIMIT_S:.0f} s"]
-    if reason is not None:
-        raise ControlPlaneError(
-            f"`{' '.join(command)}` failed: {' '.join(reason) or 'no reason given'}. The real node takes a few files "
-            "of Debian packages; it needs apt with a package index (`apt-get update`)."
-        )
