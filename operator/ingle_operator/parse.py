@@ -22,7 +22,7 @@ from ingle_kit.names import (
     LABEL_VARIANT,
     RESOURCE_NVIDIA_GPU,
 )
-from ingle_kit.objects import GPUNodeStatus, InferencePoolSpec, PowerBudgetSpec, RoutingPolicySpec
+from ingle_kit.objects import GPUNodeStatus, InferencePoolSpec, PowerBudgetSpec, RoutingPolicySpec, faults
 from ingle_kit.whatif import Taint
 
 S = TypeVar("S", bound=BaseModel)
@@ -59,8 +59,7 @@ def _custom(obj: Object, model: type[S]) -> Custom[S]:
     try:
         spec = model.model_validate(obj.get("spec") or {})
     except ValidationError as problem:
-        first = problem.errors()[0]
-        error = f"spec.{'.'.join(str(part) for part in first['loc'])}: {first['msg']}"
+        error = faults(problem)[0]
     return Custom(
         key=(metadata.get("namespace", ""), metadata["name"]),
         uid=metadata["uid"],

@@ -12,7 +12,7 @@ from ingle_cli.failures import EXIT_UNKNOWN, Failure, is_missing_right
 from ingle_cli.objects import Object
 from ingle_kit.kube import Conflict, Forbidden, Invalid, KubeError
 from ingle_kit.names import INFERENCE_POOL
-from ingle_kit.objects import InferencePoolSpec
+from ingle_kit.objects import InferencePoolSpec, faults
 
 _DRY: Final = {"dryRun": "All", "fieldValidation": "Strict", "fieldManager": "ingle-whatif"}
 
@@ -76,9 +76,7 @@ def _spec(obj: Object) -> InferencePoolSpec:
     try:
         return InferencePoolSpec.model_validate(obj.get("spec") or {})
     except ValidationError as problem:
-        wrong = "; ".join(
-            f"spec.{'.'.join(str(part) for part in one['loc'])}: {one['msg']}" for one in problem.errors()
-        )
+        wrong = "; ".join(faults(problem))
         raise Failure(
             f"InferencePool {obj['metadata']['name']} breaks a rule: {wrong}", EXIT_UNKNOWN
         ) from problem

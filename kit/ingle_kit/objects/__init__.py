@@ -1,6 +1,6 @@
 """Our API objects as pydantic models: Kubernetes JSON in (`Model.model_validate(obj["spec"])`) and out (`dump`)."""
 
-from ingle_kit.objects.base import ApiModel, Rule, dump, timestamp, timestamp_s
+from ingle_kit.objects.base import ApiModel, Rule, dump, faults, timestamp, timestamp_s
 from ingle_kit.objects.conditions import Condition, find, with_condition
 from ingle_kit.objects.gpunode import (
     Disk,
@@ -106,6 +106,7 @@ __all__ = [
     "Weights",
     "ZoneMemory",
     "dump",
+    "faults",
     "find",
     "timestamp",
     "timestamp_s",

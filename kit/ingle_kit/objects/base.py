@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Annotated, Any, ClassVar, Self
 
-from pydantic import AfterValidator, BaseModel, ConfigDict, Field, model_validator
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationError, model_validator
 
 _SPECIAL_WORDS = {"mib": "MiB", "uid": "UID", "id": "ID"}
 
@@ -25,6 +25,17 @@ def timestamp_s(text: str) -> float:
     if not _TIMESTAMP.match(text):
         raise ValueError(f"not an RFC 3339 time: {text!r}")
     return datetime.fromisoformat(text).timestamp()
+
+
+def faults(problem: ValidationError, root: str = "spec") -> list[str]:
+    """What is wrong, each with its field's path as the API server writes it: `spec.warm.prewarm[0].cron: …`."""
+    return [
+        f"{_path(root, one['loc'])}: {one['msg'].removeprefix('Value error, ')}" for one in problem.errors()
+    ]
+
+
+def _path(root: str, parts: tuple[int | str, ...]) -> str:
+    return root + "".join(f"[{part}]" if isinstance(part, int) else f".{part}" for part in parts)
 
 
 def _well_formed(text: str) -> str:

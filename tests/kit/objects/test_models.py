@@ -13,6 +13,7 @@ from ingle_kit.objects import (
     GpuStatus,
     InferencePoolSpec,
     dump,
+    faults,
     find,
     timestamp,
     timestamp_s,
@@ -31,6 +32,14 @@ POOL = {
         }
     ],
 }
+
+
+def test_what_is_wrong_is_told_with_the_path_that_the_api_server_would_write() -> None:
+    cron = {"cron": "61 7 * * *", "zone": "UTC", "replicas": 1}
+    with pytest.raises(ValidationError) as raised:
+        InferencePoolSpec.model_validate(POOL | {"warm": {"prewarm": [cron]}})
+    (said,) = faults(raised.value)
+    assert said.startswith("spec.warm.prewarm[0].cron: Bad minute in '61 7 * * *'")
 
 
 def condition(status: str, at: str, reason: str = "Serving") -> Condition:
