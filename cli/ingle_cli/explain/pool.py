@@ -5,12 +5,13 @@ from __future__ import annotations
 from rich.text import Text
 
 from ingle_cli.access import CallersKube
+from ingle_cli.enginerow import engine_row
 from ingle_cli.explain.read import conditions_table, events_of, events_table, if_allowed, read_one
 from ingle_cli.explain.reason import meanings
 from ingle_cli.failures import Failure, failure
-from ingle_cli.objects import NOT_SEEN_TEXT, Object, seconds_since, verdict
+from ingle_cli.objects import NOT_SEEN_TEXT, Object, verdict
 from ingle_cli.status.summary import pool_line
-from ingle_cli.text import Shown, age, paragraph, plural, short_gpu, table, title
+from ingle_cli.text import Shown, paragraph, plural, table, title
 from ingle_kit.kube import KubeError
 from ingle_kit.names import INFERENCE_POOL
 
@@ -60,17 +61,7 @@ def _head(pool: Object) -> Shown:
 def _engines(engines: list[Object], now_s: float) -> Shown:
     if not engines:
         return [Text(""), Text("No engines.")]
-    rows = [
-        (
-            engine["pod"],
-            engine["state"],
-            age(seconds_since(engine.get("since"), now_s)),
-            engine.get("node"),
-            ", ".join(short_gpu(gpu) for gpu in engine.get("gpus") or ()),
-            engine.get("reason"),
-        )
-        for engine in engines
-    ]
+    rows = [engine_row(engine, now_s) for engine in engines]
     heads = ("ENGINE", "STATE", "SINCE", "NODE", "GPUS", "REASON")
     messages = [
         paragraph(f"{engine['pod']}: {engine['message']}") for engine in engines if engine.get("message")

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 from rich.text import Text
 
-from ingle_cli.objects import Object, seconds_since
+from ingle_cli.enginerow import engine_row
+from ingle_cli.objects import Object
 from ingle_cli.status.summary import pool_line
-from ingle_cli.text import Shown, age, cell, clean, plural, short_gpu, table, title
+from ingle_cli.text import Shown, cell, clean, plural, table, title
 from ingle_cli.watch.story import Story
 
 
@@ -43,17 +44,7 @@ def _head(pool: Object) -> list[Text]:
 def _engines(engines: list[Object], now_s: float, room: int) -> Shown:
     if not engines:
         return [Text("No engines.")]
-    rows = [
-        (
-            engine["pod"],
-            engine["state"],
-            age(seconds_since(engine.get("since"), now_s)),
-            engine.get("node"),
-            ", ".join(short_gpu(gpu) for gpu in engine.get("gpus") or ()),
-            engine.get("reason"),
-        )
-        for engine in engines[:room]
-    ]
+    rows = [engine_row(engine, now_s) for engine in engines[:room]]
     return [table(("ENGINE", "TIER", "SINCE", "NODE", "GPUS", "REASON"), rows)]
 
 
