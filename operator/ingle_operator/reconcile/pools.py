@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import hashlib
 import math
 import time
@@ -30,6 +31,8 @@ UNANSWERED_S = 5.0
 UNHEARD_S = 20.0  # an agent that restarts is no reason to start engines elsewhere
 STATUS_EVERY_S = 0.5
 MINUTE_S = 60.0
+SEEN_S = 1.0
+SEEN_LOOKS = 100
 
 
 async def reconcile_pool(world: World, name: str) -> float | None:
@@ -208,7 +211,7 @@ async def _start(world: World, view: View) -> None:
             settings = world.settings
             how = (settings.attachment, settings.launcher, settings.cache)
             pod = engine_pod(view.pool, view.spec, view.variant, name, *how)
-            await world.kube.create(POD, pod)
+            created = await world.kube.create(POD, pod)
         except Conflict:
             continue
         except (Invalid, Forbidden) as error:
@@ -217,8 +220,18 @@ async def _start(world: World, view: View) -> None:
             count_failure(world, view.pool, reason, message, revision_of(view.spec, view.variant))
             await tell(world, INFERENCE_POOL, view.pool, reason, error.message, warn=True)
             return
+        await _seen(world, (view.pool.key[0], name), created["metadata"]["uid"])
         text = f"engine {name}: {view.plan.start_reason}"
         await tell(world, INFERENCE_POOL, view.pool, Reason.STARTED, text)
+
+
+async def _seen(world: World, key: tuple[str, str], uid: str) -> None:
+    """Returns when the cache shows the new pod: else the next plan could start it again, after a failure without pause."""
+    for _ in range(SEEN_LOOKS):
+        pod = world.pods.store.get(key)
+        if pod is not None and pod.uid == uid:
+            return
+        await asyncio.sleep(SEEN_S / SEEN_LOOKS)
 
 
 def pod_name(view: View, number: int) -> str:
