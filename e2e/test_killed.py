@@ -43,8 +43,9 @@ async def any_engine(scene: Scene, luck: random.Random) -> None:
 
 
 async def every_agent(scene: Scene, luck: random.Random) -> None:
+    """Of each, who reads or who sets limits."""
     for node in luck.sample(scene.stack.nodes, len(scene.stack.nodes)):
-        await scene.stack.kill(f"ingle-agent-{node.name}", "agent")
+        await scene.stack.kill(f"ingle-agent-{node.name}", luck.choice(("agent", "setter")))
         await asyncio.sleep(luck.uniform(0, 0.5))
 
 

@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import logging
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 
-from ingle_agent.device import Device, DeviceError, GpuSample, GpuShape, NotPermitted
-from ingle_agent.journal import Journal
+from ingle_agent.device import DeviceError, GpuSample, GpuShape, NotPermitted
 from ingle_agent.ledger import Ledger, effective_w
+from ingle_agent.setters import Limits, Setter
 from ingle_core.power import CapState, CapWrite, GpuPower, Step, step
 from ingle_core.power.reasons import NOT_ENFORCED
 
@@ -37,14 +37,18 @@ class InForce:
 class Enforcer:
     """Keeps what spans rounds: the step's state, the journal, and writes that had no effect yet."""
 
-    def __init__(self, device: Device, journal: Journal, retry_s: float) -> None:
-        self._device, self._journal, self._retry_s = device, journal, retry_s
+    def __init__(self, setter: Setter, journal: Limits, retry_s: float) -> None:
+        self._setter, self._journal, self._retry_s = setter, journal, retry_s
         self._state = CapState()
         self._tried: dict[str, tuple[int, float]] = {}
         self._faults: dict[str, str] = {}
         self._ledger_uid = ""
         self._revision = 0
         self.writes = 0
+
+    def settle(self) -> None:
+        """Before the readings of a round."""
+        self._setter.settle()
 
     def round(
         self,
@@ -61,7 +65,8 @@ class Enforcer:
             self._ledger_uid, self._revision = ledger.uid, 0
         allotted_w = effective_w(ledger, silent)
         pairs = zip(shapes, samples, strict=True)
-        gpus = [self._power(shape, sample, ledger) for shape, sample in pairs if not shape.parent]
+        own_w = self._journal.previous
+        gpus = [_power(shape, sample, ledger, own_w) for shape, sample in pairs if not shape.parent]
         result = step(self._state, gpus, allotted_w)
         self._state = result.state
         self._settle(gpus, result, free=allotted_w is None)
@@ -74,19 +79,6 @@ class Enforcer:
         safe = silent and allotted_w != ledger.allotted_w
         limits = tuple(sorted(result.caps.limits_w.items()))
         return InForce(self._revision, in_force and not safe, fault, safe, limits, wrote)
-
-    def _power(self, shape: GpuShape, sample: GpuSample, ledger: Ledger) -> GpuPower:
-        limit_w = math.ceil(sample.limit_w)
-        return GpuPower(
-            uuid=shape.uuid,
-            min_w=shape.min_w,
-            max_w=shape.max_w,
-            limit_w=limit_w,
-            enforced_w=math.ceil(sample.enforced_w),
-            claimed_w=ledger.claimed_w.get(shape.uuid, 0),
-            own_w=self._journal.previous.get(shape.uuid, limit_w),
-            lost=sample.health != "Healthy",
-        )
 
     def _settle(self, gpus: Sequence[GpuPower], result: Step, free: bool) -> None:
         """Forgets tries that took effect, and journal entries of GPUs that have their own limit again."""
@@ -109,7 +101,7 @@ class Enforcer:
         for write in due:
             self._tried[write.uuid] = (write.limit_w, now_s + self._retry_s)
             try:
-                self._device.set_limit(write.uuid, write.limit_w)
+                self._setter.set_limit(write.uuid, write.limit_w)
             except NotPermitted as error:
                 self._faults[write.uuid] = str(error)
                 self._tried[write.uuid] = (write.limit_w, now_s + self._retry_s * NOT_PERMITTED_PAUSES)
@@ -127,3 +119,17 @@ class Enforcer:
             act()
         except OSError as error:
             log.warning("journal of limits cannot be written: %s", error)
+
+
+def _power(shape: GpuShape, sample: GpuSample, ledger: Ledger, own_w: Mapping[str, int | None]) -> GpuPower:
+    limit_w = math.ceil(sample.limit_w)
+    return GpuPower(
+        uuid=shape.uuid,
+        min_w=shape.min_w,
+        max_w=shape.max_w,
+        limit_w=limit_w,
+        enforced_w=math.ceil(sample.enforced_w),
+        claimed_w=ledger.claimed_w.get(shape.uuid, 0),
+        own_w=own_w.get(shape.uuid, limit_w),
+        lost=sample.health != "Healthy",
+    )

@@ -29,16 +29,7 @@ class Journal:
 
     def load(self) -> None:
         """Raises JournalUnreadable; a file that is not there is an empty journal."""
-        try:
-            text = self._path.read_text()
-        except FileNotFoundError:
-            return
-        except OSError as error:
-            raise JournalUnreadable(f"{self._path}: {error}") from error
-        try:
-            self.previous = _entries(json.loads(text), self._boot_id)
-        except (ValueError, AttributeError, KeyError, TypeError) as error:
-            raise JournalUnreadable(f"{self._path} is not a journal of limits: {error!r}") from error
+        self.previous = read_journal(self._path, self._boot_id)
 
     def load_or_set_aside(self) -> None:
         """As `load`, but an unreadable file is renamed and what was before is unknown from then on."""
@@ -76,6 +67,20 @@ class Journal:
             file.flush()
             os.fsync(file.fileno())
         draft.replace(self._path)
+
+
+def read_journal(path: Path, boot_id: str) -> dict[str, int | None]:
+    """As `Journal.previous`. Raises JournalUnreadable; a file that is not there is an empty journal."""
+    try:
+        text = path.read_text()
+    except FileNotFoundError:
+        return {}
+    except OSError as error:
+        raise JournalUnreadable(f"{path}: {error}") from error
+    try:
+        return _entries(json.loads(text), boot_id)
+    except (ValueError, AttributeError, KeyError, TypeError) as error:
+        raise JournalUnreadable(f"{path} is not a journal of limits: {error!r}") from error
 
 
 def _entries(content: Any, boot_id: str) -> dict[str, int | None]:

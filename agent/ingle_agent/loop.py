@@ -81,6 +81,7 @@ class Loop:
         """Read; while limits are being written, read back and go on at once."""
         for _ in range(ROUNDS_IN_A_ROW):
             ledger = self.ledger
+            self._enforcer.settle()
             samples, shapes = self._device.samples(), self._device.shapes()
             in_force = self._enforcer.round(shapes, samples, ledger, self._silent(), time.monotonic())
             pids = [process.pid for sample in samples for process in sample.processes or ()]

@@ -77,10 +77,25 @@ class NvmlDevice:
         return tuple(sorted(self._shapes.values(), key=lambda shape: (shape.index, shape.parent, shape.uuid)))
 
     def samples(self) -> tuple[GpuSample, ...]:
-        if self._reopen:
-            self._open_again()
+        self.reopen_if_stale()
         self._find_instances()
         return tuple(self._sample(shape.uuid) for shape in self.shapes())
+
+    def reopen_if_stale(self, stale: bool = False) -> None:
+        """`stale`: what was found is known to be wrong, as of a GPU that was lost when it was opened."""
+        if self._reopen or stale:
+            self._open_again()
+
+    def limit_w(self, uuid: str) -> int:
+        """The limit asked for, rounded up to whole watts. Raises DeviceError."""
+        try:
+            return -(-int(pynvml.nvmlDeviceGetPowerManagementLimit(self._handles[uuid])) // MILLI)
+        except pynvml.NVMLError as error:
+            self._count(error)
+            self._reopen = self._reopen or error.value in _RELOADED
+            raise DeviceError(f"limit of {uuid} cannot be read: {error}") from error
+        except KeyError:
+            raise DeviceError(f"{uuid} is no GPU of this node") from None
 
     def set_limit(self, uuid: str, watts: int) -> None:
         try:

@@ -16,7 +16,6 @@ from ingle_agent.app import make_app
 from ingle_agent.device import Device
 from ingle_agent.enforce import Enforcer
 from ingle_agent.hub import Hub
-from ingle_agent.journal import Journal
 from ingle_agent.ledger import Ledger
 from ingle_agent.loop import Loop, Snapshot
 from ingle_agent.measure import Sender
@@ -24,6 +23,7 @@ from ingle_agent.metrics import AgentCollector, registry_of
 from ingle_agent.podresources import HolderCheck
 from ingle_agent.pods import PodFinder
 from ingle_agent.report import Reporter
+from ingle_agent.setters import Limits, Setter
 from ingle_agent.settings import AgentSettings
 from ingle_agent.warm import WarmCheck
 from ingle_agent.zonecheck import ZoneCheck
@@ -53,10 +53,16 @@ class _Server(uvicorn.Server):
         yield
 
 
-async def run(
-    settings: AgentSettings, device: Device, journal: Journal, boot_id: str, stop: asyncio.Event
-) -> None:
-    """Until `stop`; limits stay as they are. `device` is open. Raises OSError where the address is taken."""
+class Gpus(NamedTuple):
+    """`device` is open. `setter` and `journal` may be another process's."""
+
+    device: Device
+    setter: Setter
+    journal: Limits
+
+
+async def run(settings: AgentSettings, gpus: Gpus, boot_id: str, stop: asyncio.Event) -> None:
+    """Until `stop`; limits stay as they are. Raises OSError where the address is taken."""
     hub = Hub(
         Sender(settings.node_name, boot_id),
         memory_mib=settings.stream_memory_mib,
@@ -64,7 +70,7 @@ async def run(
         deadline_s=settings.reading_deadline_seconds,
     )
     async with Kube.connect(user_agent="ingle-agent", kubeconfig=settings.kubeconfig or None) as kube:
-        reporter, loop, checks = _parts(settings, device, journal, boot_id, hub, kube)
+        reporter, loop, checks = _parts(settings, gpus, boot_id, hub, kube)
         collector = AgentCollector(
             settings.node_name, hub, reporter.reflector.age_s, status_writes=lambda: reporter.writes
         )
@@ -81,7 +87,7 @@ async def run(
 
 
 def _parts(
-    settings: AgentSettings, device: Device, journal: Journal, boot_id: str, hub: Hub, kube: Kube
+    settings: AgentSettings, gpus: Gpus, boot_id: str, hub: Hub, kube: Kube
 ) -> tuple[Reporter, Loop, Checks]:
     events = asyncio.get_running_loop()
 
@@ -98,8 +104,8 @@ def _parts(
         loop.wake()
 
     loop = Loop(
-        device,
-        Enforcer(device, journal, settings.retry_seconds),
+        gpus.device,
+        Enforcer(gpus.setter, gpus.journal, settings.retry_seconds),
         PodFinder(settings.proc_root),
         sample_s=settings.sample_seconds,
         silent=lambda: hub.silent_s() > settings.silent_seconds,

@@ -24,6 +24,11 @@ class AgentSettings(BaseSettings):
         default=Path("/var/lib/ingle/limits.json"),
         description="File that remembers the limits GPUs had before the agent changed them; must survive its pod.",
     )
+    setter_socket: str = Field(
+        default="",
+        description="Socket of the setter (`ingle-agent setter`), which then sets limits in place of this process and"
+        " writes the journal. Empty: this process does.",
+    )
     numa_root: Path = Field(
         default=Path("/sys/devices/system/node"),
         description="Folder with nodeN/cpulist and nodeN/meminfo, one nodeN for each NUMA zone.",

@@ -15,6 +15,7 @@ from ingle_core.warmpool.cachekey import SEPARATOR, folder_of
 from ingle_kit.fetch import COMMAND
 from ingle_kit.names import ANNOTATION_HARDWARE
 from ingle_kit.objects import InferencePoolSpec
+from ingle_operator.overlay import CLOSED
 
 CACHE_VARIABLE: Final = "VLLM_CACHE_ROOT"
 HARDWARE_VARIABLE: Final = "INGLE_HARDWARE"
@@ -23,7 +24,6 @@ COPY_VOLUME, COPY_PATH = "ingle-weights", "/ingle/copy"
 CLAIM_PATH: Final = "/ingle/claim"
 SEEN_VOLUME: Final = "ingle-weights-seen"
 CLAIM_VOLUME: Final = "weights"
-CLOSED: Final = {"allowPrivilegeEscalation": False, "capabilities": {"drop": ["ALL"]}}
 
 
 @dataclass(frozen=True)

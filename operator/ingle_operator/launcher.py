@@ -8,10 +8,12 @@ from typing import Any
 from ingle_kit.launch import GPUS_VARIABLE
 from ingle_kit.objects import InferencePoolSpec
 from ingle_operator.attach.attachment import gpus_variable
+from ingle_operator.overlay import CLOSED
 
 FOLDER = "/ingle"
 FILE = f"{FOLDER}/launch.py"
 VOLUME = "ingle-launch"
+USER = 65532  # of our image, whatever the engine runs as
 
 
 @dataclass(frozen=True)
@@ -52,6 +54,6 @@ def _installer(image: str, mount: dict[str, Any]) -> dict[str, Any]:
         "image": image,
         "command": ["ingle-launch", "--install", FILE],
         "resources": {"requests": amount, "limits": {"memory": amount["memory"]}},
-        "securityContext": {"allowPrivilegeEscalation": False, "capabilities": {"drop": ["ALL"]}},
+        "securityContext": CLOSED | {"runAsNonRoot": True, "runAsUser": USER},
         "volumeMounts": [mount],
     }

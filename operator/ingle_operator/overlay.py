@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, Final
 
-from ingle_kit.objects import Template, Volume, Weights, dump
+from ingle_kit.objects import SecurityContext, Template, Volume, Weights, dump
+
+CLOSED: Final = {"allowPrivilegeEscalation": False, "capabilities": {"drop": ["ALL"]}}
+"""The same of every container."""
 
 
 def volumes(template: Template, weights: Weights | None) -> tuple[list[dict[str, Any]], list[dict[str, Any]]]:
@@ -43,6 +46,15 @@ def pod_fields(template: Template) -> dict[str, Any]:
     fields = {
         "tolerations": [dump(item) for item in template.tolerations],
         "imagePullSecrets": [dump(item) for item in template.image_pull_secrets],
-        "securityContext": dump(template.security_context) if template.security_context else None,
+        "securityContext": _security(template.security_context),
     }
     return {name: value for name, value in fields.items() if value}
+
+
+def _security(wanted: SecurityContext | None) -> dict[str, Any]:
+    """What Pod Security `restricted` asks of a pod, but for the user, which only who knows the image can name."""
+    always = {"seccompProfile": {"type": "RuntimeDefault"}}
+    if wanted is None:
+        return always
+    non_root = {"runAsNonRoot": True} if wanted.run_as_user is not None else {}
+    return always | non_root | dump(wanted)

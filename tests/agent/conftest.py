@@ -73,11 +73,28 @@ class AgentNode:
         }
         self.log = folder / "agent.log"
         self.process: subprocess.Popen[bytes] | None = None
+        self.socket = folder / "setter" / "limits.sock"
+        self.setter: subprocess.Popen[bytes] | None = None
 
     def start(self, **env: str) -> None:
         with self.log.open("ab") as log:
             command = [sys.executable, "-m", "ingle_agent"]
             self.process = subprocess.Popen(command, env={**self.env, **env}, stdout=log, stderr=log)
+
+    def start_setter(self) -> None:
+        """From then on `start` makes a reader, which leaves limits to the setter."""
+        self.socket.parent.mkdir(exist_ok=True)
+        self.env["INGLE_SETTER_SOCKET"] = str(self.socket)
+        names = ("PATH", "LD_LIBRARY_PATH", "INGLE_LAB_GPU_STATE", "INGLE_JOURNAL", "INGLE_SETTER_SOCKET")
+        with self.log.open("ab") as log:
+            command = [sys.executable, "-m", "ingle_agent", "setter"]
+            env = {name: self.env[name] for name in names}
+            self.setter = subprocess.Popen(command, env=env, stdout=log, stderr=log)
+
+    def kill_setter(self) -> None:
+        assert self.setter is not None
+        self.setter.kill()
+        self.setter.wait(10)
 
     def end(self, number: int = signal.SIGTERM) -> int:
         assert self.process is not None
@@ -169,6 +186,8 @@ async def make_node(plane: ControlPlane, tmp_path: Path) -> AsyncIterator[Callab
 
         yield make
         for node in nodes:
+            if node.setter is not None and node.setter.poll() is None:
+                node.kill_setter()
             if node.process is not None and node.process.poll() is None:
                 node.end(signal.SIGKILL)
 

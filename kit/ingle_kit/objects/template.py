@@ -153,6 +153,11 @@ class SecurityContext(ApiModel):
     run_as_group: Annotated[int, Field(ge=1, le=2_147_483_647)] | None = Field(
         default=None, description="Group id. Absent: the image's."
     )
+    run_as_non_root: bool | None = Field(
+        default=None,
+        description="Whether an image that would run as root is refused by the node; namespaces that enforce Pod Security "
+        "restricted ask for true. Absent: true where runAsUser is set, else false: most images of engines run as root.",
+    )
     fs_group: Annotated[int, Field(ge=1, le=2_147_483_647)] | None = Field(
         default=None, description="Group that owns mounted volumes. Absent: unchanged."
     )

@@ -16,6 +16,7 @@ from ingle_kit.names import (
 
 IMAGE = "ingle.dev/ingle:lab"
 ENVOY_IMAGE = "envoyproxy/envoy:v1.40.0"
+TOKEN_PATH = "/var/run/secrets/kubernetes.io/serviceaccount"
 SCHEDULER_IMAGE = "registry.k8s.io/kube-scheduler:v1.37.2"
 
 
@@ -119,18 +120,32 @@ def gateway_pod(node: str, settings: dict[str, str]) -> Object:
 
 
 def agent_pod(node: str, settings: dict[str, str], *, pod_resources: bool = False) -> Object:
-    """`pod_resources`: it asks the kubelet which GPUs holder pods got."""
-    container = _container("agent", ["ingle-agent"], PORT_AGENT, settings)
+    """A reader, which has the token, and a setter of limits. `pod_resources`: it asks the kubelet which GPUs holder pods
+    got.
+    """
     state = {"name": "state", "hostPath": {"path": "/var/lib/ingle", "type": "DirectoryOrCreate"}}
-    container["volumeMounts"] = [{"name": "state", "mountPath": "/var/lib/ingle"}]
-    container["env"] += [
+    shared = [{"name": "state", "mountPath": "/var/lib/ingle"}, {"name": "setter", "mountPath": "/run/ingle"}]
+    both = [
         {"name": "INGLE_JOURNAL", "value": "/var/lib/ingle/limits.json"},
-        {"name": "INGLE_CACHE_ROOT", "value": "/var/lib/ingle/cache"},
+        {"name": "INGLE_SETTER_SOCKET", "value": "/run/ingle/limits.sock"},
     ]
-    volumes = [state]
+    container = _container("agent", ["ingle-agent"], PORT_AGENT, settings)
+    container["volumeMounts"] = [*shared, {"name": "token", "mountPath": TOKEN_PATH, "readOnly": True}]
+    container["env"] += [*both, {"name": "INGLE_CACHE_ROOT", "value": "/var/lib/ingle/cache"}]
+    setter = {"name": "setter", "image": IMAGE, "command": ["ingle-agent", "setter"], "env": both}
+    setter["volumeMounts"] = shared
+    volumes = [state, {"name": "setter", "emptyDir": {"medium": "Memory", "sizeLimit": "1Mi"}}, _token()]
     if pod_resources:
         folder = "/var/lib/kubelet/pod-resources"
         volumes.append({"name": "pod-resources", "hostPath": {"path": folder, "type": "Directory"}})
         container["volumeMounts"].append({"name": "pod-resources", "mountPath": folder, "readOnly": True})
         container["env"].append({"name": "INGLE_POD_RESOURCES_SOCKET", "value": f"{folder}/kubelet.sock"})
-    return _pod(f"ingle-agent-{node}", "agent", "ingle-agent", node, [container], volumes=volumes)
+    spec = {"volumes": volumes, "automountServiceAccountToken": False}
+    return _pod(f"ingle-agent-{node}", "agent", "ingle-agent", node, [container, setter], **spec)
+
+
+def _token() -> Object:
+    """What the API server mounts into every container where it is left to it."""
+    authority = {"name": "kube-root-ca.crt", "items": [{"key": "ca.crt", "path": "ca.crt"}]}
+    sources: list[Object] = [{"serviceAccountToken": {"path": "token"}}, {"configMap": authority}]
+    return {"name": "token", "projected": {"sources": sources}}
