@@ -26,8 +26,8 @@ controlplane: install ## build etcd, Kubernetes, Helm and the GPU stand-in, once
 	$(BIN)/python -m ingle_lab.helm build
 	$(BIN)/python -m ingle_lab.gpu build >/dev/null
 
-demo: controlplane ## the main job, live; ONCE=1 ends by itself, TRACE=FILE replays arrivals
-	INGLE_DEMO_STARTED_AT=$(STARTED) $(BIN)/python -m ingle_lab.demo $(if $(ONCE),--once) $(if $(TRACE),--trace $(TRACE))
+demo: controlplane ## the main job, live; ONCE=1 ends by itself, TRACE=FILE replays arrivals, REAL=1 on a real kubelet (needs root)
+	INGLE_DEMO_STARTED_AT=$(STARTED) $(BIN)/python -m $(if $(REAL),e2e_real.demo,ingle_lab.demo $(if $(ONCE),--once) $(if $(TRACE),--trace $(TRACE)))
 
 test: lint types layers generated unit e2e ## everything CI checks
 
@@ -68,7 +68,7 @@ e2e-real: controlplane ## the chart on a real kubelet, needs root: docs/real-nod
 	$(BIN)/python -m ingle_lab.realnode build
 	$(BIN)/python -m pytest e2e_real -s
 
-bench: controlplane ## NAME=demo | filter | placement | placement-real | warm | warm-real: measure, write bench/results/NAME.json and docs/benchmarks.md
+bench: controlplane ## NAME=demo | filter | footprint | placement | placement-real | warm | warm-real: measure, write bench/results/NAME.json and docs/benchmarks.md
 	$(BIN)/python -m bench.run $(NAME)
 
 lock: install ## pin dependencies anew

@@ -98,10 +98,10 @@ class Cluster:
         found: list[Object] = self.get(*words)["items"]
         return found
 
-    def helm(self, verb: str, *words: str, values: Object | None = None) -> str:
-        """A command about our release; with `values`, on our chart."""
+    def helm(self, verb: str, *words: str, values: Object | None = None, chart: Path = CHART) -> str:
+        """A command about our release; with `values`, on the chart."""
         command = [self._helm, "--kubeconfig", self._kubeconfig, verb, "ingle", *words, "--namespace", SYSTEM]
-        command += [str(CHART), "--values", "-"] if values is not None else []
+        command += [str(chart), "--values", "-"] if values is not None else []
         text = json.dumps(values or {})
         done = subprocess.run(
             command, input=text, capture_output=True, text=True, check=False, timeout=LIMIT_S
@@ -134,6 +134,10 @@ class Cluster:
             words = ("-n", namespace, "create", "token", account, "--audience", "ingle.dev")
             self._tokens[key] = self.kubectl(*words).strip()
         return self._tokens[key]
+
+    def forget_tokens(self) -> None:
+        """After their accounts went with a namespace; one made anew under the same name has others."""
+        self._tokens.clear()
 
     def gateway(self) -> str:
         service = self.try_kubectl(
@@ -207,13 +211,16 @@ class Cluster:
 
 @dataclass
 class Traffic:
-    """Streams through the gateway, one begun every `apart_s`, each on a connection of its own, until it is left."""
+    """Streams through the gateway, one begun every `apart_s` until it is left, each on a connection of its own; `kept`: on
+    any that an earlier one left open. Nothing is ever sent twice.
+    """
 
     url: str
     token: str
     model: str = "first"
     tokens: int = 200
     apart_s: float = 0.25
+    kept: bool = False
     answers: list[Answer] = field(default_factory=list)
     _stop: threading.Event = field(default_factory=threading.Event)
     _thread: threading.Thread | None = None
@@ -234,7 +241,7 @@ class Traffic:
 
     async def _run(self) -> None:
         tasks: set[asyncio.Task[None]] = set()
-        connector = aiohttp.TCPConnector(limit=0, force_close=True)
+        connector = aiohttp.TCPConnector(limit=0, force_close=not self.kept)
         async with aiohttp.ClientSession(connector=connector) as session:
             client = Client(session, self.url, self.token)
             while not self._stop.is_set():

@@ -17,19 +17,20 @@ from ingle_lab.helm import build as build_helm
 from ingle_lab.images import build_archive
 from ingle_lab.realnode import RealNode, binaries, preflight
 
+from . import frozen
 from .cluster import Cluster, Installed, first_pool
 
 LIMIT_S = 400
 SMALL = {"requests": {"cpu": "20m", "memory": "128Mi"}, "limits": {"memory": "1Gi"}}
 VALUES = {
     "pools": {"namespaces": ["chat"]},
-    "agent": {"setLimits": True, "resources": SMALL},
+    "agent": {"setLimits": True, "podResources": True, "resources": SMALL},
     "operator": {"resources": SMALL},
     "scheduler": {"resources": SMALL, "kubeSchedulerResources": SMALL},
     "gateway": {"drainSeconds": 10, "resources": SMALL, "envoyResources": SMALL},
 }
-"""What an upgrade starts beside the old pods has to fit two cores too; with the chart's requests it would not, and the
-scheduler would end engines to make room."""
+"""Smaller than the chart's requests, so that what an upgrade starts beside the old pods fits two cores with any engines: else
+the scheduler would end some to make room."""
 
 
 def pytest_sessionstart() -> None:
@@ -59,7 +60,8 @@ def node(lab: Path) -> Iterator[RealNode]:
     """Ready, with all images. From here on this process is in the node's network."""
     build_control_plane()
     binaries.build()
-    made = RealNode(lab, [build_archive(lab)], say=print)
+    older = {frozen.IMAGE: frozen.unpack_sources(lab)}
+    made = RealNode(lab, [build_archive(lab, older)], say=print)
     made.start()
     made.enter_network()
     yield made
@@ -70,11 +72,21 @@ def node(lab: Path) -> Iterator[RealNode]:
 def cluster(node: RealNode) -> Cluster:
     """The API as administrator, with what a cluster of the user would have: a namespace, NVIDIA's RuntimeClass."""
     cluster = Cluster(node.kubectl, build_helm() / "helm", node.kubeconfig)
+    make_runtime_class(cluster)
+    make_namespace(cluster)
+    return cluster
+
+
+def make_runtime_class(cluster: Cluster) -> None:
+    """NVIDIA's, as its operator makes it."""
     runtime = {"apiVersion": "node.k8s.io/v1", "kind": "RuntimeClass", "handler": "nvidia"}
     cluster.apply(runtime | {"metadata": {"name": "nvidia"}})
+
+
+def make_namespace(cluster: Cluster) -> None:
+    """Where the pool is."""
     labels = {"pod-security.kubernetes.io/enforce": "baseline"}
     cluster.apply({"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": "chat", "labels": labels}})
-    return cluster
 
 
 @pytest.fixture(scope="session")

@@ -16,6 +16,7 @@ PARTS = (
     ("deployment/ingle-gateway", "router"),
     ("daemonset/ingle-agent", "agent"),
 )
+SETTER = ("daemonset/ingle-agent", "setter")
 TOKEN = "/var/run/secrets/kubernetes.io/serviceaccount"
 ASK = """
 import ssl, sys, urllib.request, urllib.error
@@ -44,15 +45,16 @@ def test_no_process_can_write_to_its_image(
     assert "ro," in mounts.split()[3] + ","
 
 
-@pytest.mark.parametrize("part", PARTS, ids=[container for _, container in PARTS])
+@pytest.mark.parametrize("part", [*PARTS, SETTER], ids=[container for _, container in [*PARTS, SETTER]])
 def test_processes_have_no_capability_but_the_one_that_the_chart_says(
     cluster: Cluster, installed: Installed, part: tuple[str, str]
 ) -> None:
     text = inside(cluster, part, "python3", "-c", "print(open('/proc/self/status').read())")
     status = dict(line.split(":\t", 1) for line in text.splitlines() if ":\t" in line)
-    agent = part[1] == "agent"
-    assert int(status["CapBnd"], 16) == (SYS_ADMIN if agent else 0)
-    assert status["Uid"].split()[0] == ("0" if agent else "65532")
+    sets = part == SETTER
+    assert int(status["CapBnd"], 16) == (SYS_ADMIN if sets else 0)
+    root = sets or part[1] == "agent"  # the kubelet's pod-resources socket, which the agent reads, is root's
+    assert status["Uid"].split()[0] == ("0" if root else "65532")
     assert (status["NoNewPrivs"].strip(), status["Seccomp"].strip()) == ("1", "2")
 
 
@@ -74,6 +76,11 @@ def test_no_account_may_do_what_is_not_its_work(
     assert inside(cluster, part, "python3", "-c", ASK, TOKEN, path, method).strip() == "403"
 
 
+def test_who_sets_limits_has_no_token(cluster: Cluster, installed: Installed) -> None:
+    seen = "import pathlib, sys; print(pathlib.Path(sys.argv[1]).exists())"
+    assert inside(cluster, SETTER, "python3", "-c", seen, TOKEN).strip() == "False"
+
+
 def test_pod_security_restricted_would_refuse_agents_alone(cluster: Cluster, installed: Installed) -> None:
     words = ("label", "namespace", SYSTEM, "pod-security.kubernetes.io/enforce=restricted", "--overwrite")
     said = cluster.try_kubectl(*words, "--dry-run=server").stderr
@@ -82,7 +89,7 @@ def test_pod_security_restricted_would_refuse_agents_alone(cluster: Cluster, ins
     assert refused[0].startswith("ingle-agent-")
 
 
-def test_a_pool_where_pod_security_refuses_its_engines_says_so(
+def test_a_pool_where_pod_security_refuses_its_engines_says_so_and_starts_once_it_names_a_user(
     cluster: Cluster, installed: Installed
 ) -> None:
     labels = {"pod-security.kubernetes.io/enforce": "restricted"}
@@ -95,10 +102,18 @@ def test_a_pool_where_pod_security_refuses_its_engines_says_so(
 
     def refused() -> str:
         conditions = cluster.get("ipool", "strict", "-n", "strict").get("status", {}).get("conditions", ())
-        return next((c["message"] for c in conditions if c["reason"] == "PodRefused"), "")
+        return next((c["message"] for c in conditions if c["reason"] == "PodSecurity"), "")
+
+    def awake() -> bool:
+        status = cluster.get("ipool", "strict", "-n", "strict").get("status", {})
+        return bool(status.get("replicas", {}).get("awake"))
 
     try:
-        assert "allowPrivilegeEscalation" in cluster.until("the pool to say why", refused, 30)
+        said = cluster.until("the pool to say why", refused, 30)
+        assert "spec.template.securityContext.runAsUser" in said
+        pool["spec"]["template"] = {"securityContext": {"runAsUser": 65532}}
+        cluster.apply(pool)
+        cluster.until("an engine as that user", awake, 60)
     finally:
         cluster.kubectl("delete", "ipool", "strict", "-n", "strict", "--wait=true")
         cluster.kubectl("delete", "namespace", "strict", "--wait=true")

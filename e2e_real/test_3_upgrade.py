@@ -32,15 +32,20 @@ def test_no_request_fails_while_every_part_is_upgraded_and_rolled_back(
     changed["scheduler"]["settings"] = {"silent_s": 89.0}
     changed["gateway"]["settings"] = {"demand_period_s": 0.9}
     changed["agent"]["settings"] = {"heartbeat_seconds": 29.0}
-    with Traffic(installed.gateway, cluster.token()) as traffic:
+    url, token = installed.gateway, cluster.token()
+    new, kept = Traffic(url, token, apart_s=0.5), Traffic(url, token, apart_s=0.5, kept=True)
+    with new, kept:
         cluster.helm("upgrade", values=changed)
         cluster.rolled_out()
-        upgraded = len(traffic.answers)
+        upgraded = len(new.answers), len(kept.answers)
         cluster.helm("rollback")
         cluster.rolled_out()
-    print(f"{upgraded} answers during the upgrade, {len(traffic.answers) - upgraded} during the rollback")
-    assert upgraded > 0
-    assert traffic.failed == []
+    after = len(new.answers) - upgraded[0], len(kept.answers) - upgraded[1]
+    print(f"answers on connections new, kept: {upgraded} during the upgrade, {after} during the rollback")
+    assert all(upgraded)
+    assert all(after)
+    assert new.failed == []
+    assert kept.failed == []
     assert {pod["metadata"]["uid"] for pod in cluster.items("pods", "-n", "chat")} == engines
     assert cluster.drift() == []
     cluster.until("engines and ledger to agree", lambda: not cluster.disagreements(), 30)

@@ -7,10 +7,10 @@ from collections.abc import Callable
 
 import pytest
 
-from ingle_lab.gpu import read_gpus
 from ingle_lab.realnode import RealNode
 
 from .cluster import SYSTEM, Cluster, Installed
+from .gpus import used_mib
 
 TARGET_S = 60.0
 
@@ -31,7 +31,8 @@ def settles(cluster: Cluster, node: RealNode, what: str, seen: Callable[[], obje
 def not_oversold(cluster: Cluster, node: RealNode) -> None:
     """No GPU holds more than its claims, by the driver itself."""
     (ledger,) = cluster.items("gpunodes")
-    held = {gpu.uuid: gpu.used_bytes >> 20 for gpu in read_gpus(node.lab / "gpus" / "gpus.state")}
+    held = used_mib(node)
+    assert any(held.values())
     for gpu in ledger["spec"]["gpus"]:
         claimed_mib = sum(claim["memoryMiB"] for claim in gpu["claims"])
         assert held[gpu["uuid"]] <= claimed_mib, gpu
@@ -47,11 +48,15 @@ def test_engines_outlive_a_kill_of(
     assert engines(cluster) == before
 
 
-def test_a_killed_agent_comes_back(cluster: Cluster, installed: Installed, node: RealNode) -> None:
-    agent = ("daemonset/ingle-agent", "-c", "agent")
-    before = restarts(cluster)
-    cluster.try_kubectl("-n", SYSTEM, "exec", *agent, "--", "python3", "-c", KILL_AGENT)
-    settles(cluster, node, "a kill of the agent", lambda: restarts(cluster) > before)
+@pytest.mark.parametrize("container", ["agent", "setter"])
+def test_a_killed_agent_comes_back(
+    cluster: Cluster, installed: Installed, node: RealNode, container: str
+) -> None:
+    """A process of the container kills what it may: those of its own user."""
+    where = ("daemonset/ingle-agent", "-c", container)
+    before = restarts(cluster, container)
+    cluster.try_kubectl("-n", SYSTEM, "exec", *where, "--", "python3", "-c", KILL_AGENT)
+    settles(cluster, node, f"a kill of {container}", lambda: restarts(cluster, container) > before)
 
 
 KILL_AGENT = """
@@ -61,14 +66,14 @@ for folder in pathlib.Path("/proc").glob("[0-9]*"):
         words = (folder / "cmdline").read_bytes().split(bytes(1))
     except OSError:
         continue
-    if any(word.endswith(b"/ingle-agent") for word in words):
+    if any(word.endswith(b"/ingle-agent") for word in words) and folder.stat().st_uid == os.getuid():
         os.kill(int(folder.name), signal.SIGKILL)
 """
 
 
-def restarts(cluster: Cluster) -> int:
+def restarts(cluster: Cluster, container: str) -> int:
     (pod,) = cluster.items("pods", "-n", SYSTEM, "-l", "ingle.dev/component=agent")
-    return int(pod["status"]["containerStatuses"][0]["restartCount"])
+    return next(int(c["restartCount"]) for c in pod["status"]["containerStatuses"] if c["name"] == container)
 
 
 def engines(cluster: Cluster) -> set[str]:

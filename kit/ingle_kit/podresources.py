@@ -1,27 +1,22 @@
-"""The kubelet's pod-resources API, version 1: method `List`, and of its messages the fields that say who got a device.
-
-Fields that are not named here are skipped when they come. Messages are made from a description at import, since the
-kubelet's own are Go.
-"""
+"""The kubelet's pod-resources API, version 1: method `List`, and of its messages what says who got a device."""
 
 from __future__ import annotations
 
 from collections.abc import Iterator
 from typing import Any, Final, NamedTuple
 
-from google.protobuf import descriptor_pb2, descriptor_pool, message_factory
 from google.protobuf.message import DecodeError
+
+from ingle_kit.protobuf import Fields, messages
 
 SERVICE: Final = "v1.PodResourcesLister"
 LIST: Final = f"/{SERVICE}/List"
-_PACKAGE: Final = "v1"  # the kubelet's; in a pool of our own, so that no other package can collide
-_FIELDS: Final[dict[str, tuple[tuple[str, int, str], ...]]] = {
+_FIELDS: Final[Fields] = {
     "ContainerDevices": (("resource_name", 1, ""), ("device_ids", 2, "*")),
     "ContainerResources": (("name", 1, ""), ("devices", 2, "*ContainerDevices")),
     "PodResources": (("name", 1, ""), ("namespace", 2, ""), ("containers", 3, "*ContainerResources")),
     "ListPodResourcesResponse": (("pod_resources", 1, "*PodResources"),),
 }
-"""Message -> (field, number, type): `*` is repeated, no name is a string."""
 
 
 class Given(NamedTuple):
@@ -34,23 +29,7 @@ class Given(NamedTuple):
     device: str
 
 
-def _messages() -> Any:
-    file = descriptor_pb2.FileDescriptorProto(name="podresources.proto", package=_PACKAGE, syntax="proto3")
-    for message, fields in _FIELDS.items():
-        described = file.message_type.add(name=message)
-        for name, number, kind in fields:
-            field = described.field.add(name=name, number=number)
-            field.label = field.LABEL_REPEATED if kind.startswith("*") else field.LABEL_OPTIONAL
-            field.type = field.TYPE_MESSAGE if kind.strip("*") else field.TYPE_STRING
-            if kind.strip("*"):
-                field.type_name = f".{_PACKAGE}.{kind.strip('*')}"
-    pool = descriptor_pool.DescriptorPool()
-    pool.Add(file)
-    answer = pool.FindMessageTypeByName(f"{_PACKAGE}.ListPodResourcesResponse")
-    return message_factory.GetMessageClass(answer)
-
-
-_Answer = _messages()
+_Answer = messages("v1", _FIELDS)["ListPodResourcesResponse"]
 
 
 def given(answer: bytes) -> list[Given]:

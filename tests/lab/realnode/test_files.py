@@ -51,3 +51,10 @@ def test_capabilities_are_read_from_the_status() -> None:
     assert has_capability(21, status)
     assert not has_capability(24, status)
     assert not has_capability(21, "Name:\tx\n")
+
+
+def test_the_runtime_with_gpus_alone_is_told_which_cdi_devices_a_pod_names() -> None:
+    text = files.containerd(Path("/runc"), Path("/gpu"), Path("/plugins"), Path("/cni"), may_lower_oom=True)
+    runtimes = tomllib.loads(text)["plugins"]["io.containerd.cri.v1.runtime"]["containerd"]["runtimes"]
+    told = {name: runtime["pod_annotations"] for name, runtime in runtimes.items()}
+    assert told == {"runc": [], "nvidia": ["cdi.k8s.io/*"]}

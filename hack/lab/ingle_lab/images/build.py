@@ -6,9 +6,10 @@ import hashlib
 import sys
 import tempfile
 import tomllib
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from importlib.metadata import Distribution
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any
 
 import yaml
@@ -26,14 +27,17 @@ CHART = ROOT / "charts" / "ingle"
 ENGINE_IMAGE = "docker.io/vllm/vllm-openai:v0.14.0"
 """Stand-in for vLLM: the lab's engine under the name and with the words that a pool would use."""
 _CACHE = "/opt/ingle-lab"
+_PATH = "/usr/local/bin:/usr/bin:/bin"
 
 
-def build_archive(folder: Path) -> Path:
-    """Write `images.tar` into the folder and give its path."""
+def build_archive(folder: Path, older: Mapping[str, Path] = MappingProxyType({})) -> Path:
+    """Write `images.tar` into the folder and give its path. `older`: more images of ours by name, each from the sources in
+    a folder, upon today's dependencies.
+    """
     folder.mkdir(parents=True, exist_ok=True)
     path = folder / "images.tar"
     with tempfile.TemporaryDirectory(dir=folder, prefix="layers-") as layers:
-        write_archive(path, images(Path(layers)))
+        write_archive(path, [*images(Path(layers)), *_older(Path(layers), older)])
     return path
 
 
@@ -45,7 +49,7 @@ def images(folder: Path) -> list[Image]:
     values = yaml.safe_load((CHART / "values.yaml").read_text())["images"]
     chart = yaml.safe_load((CHART / "Chart.yaml").read_text())
     base = _base(cache_dir() / "images")
-    path = {"PATH": "/usr/local/bin:/usr/bin:/bin"}
+    path = {"PATH": _PATH}
     kubernetes = plan(cache_dir()).kubernetes_version
 
     def program(name: str, target: str, source: Path, *more: Entry) -> tuple[Path]:
@@ -78,6 +82,14 @@ def images(folder: Path) -> list[Image]:
     ]
 
 
+def _older(folder: Path, sources: Mapping[str, Path]) -> list[Image]:
+    base, path = _base(cache_dir() / "images"), {"PATH": _PATH}
+    return [
+        Image(name, (base, layer(folder / f"older-{number}", _ours(root))), env=path)
+        for number, (name, root) in enumerate(sources.items())
+    ]
+
+
 def _base(folder: Path) -> Path:
     """The layer that changes with dependencies alone, made once; older ones go."""
     told = _project()["project"]
@@ -101,8 +113,8 @@ def _named(image: dict[str, Any], tag: str) -> str:
     return f"{image['repository']}:{image['tag'] or tag}"
 
 
-def _project() -> dict[str, Any]:
-    return tomllib.loads((ROOT / "pyproject.toml").read_text())
+def _project(root: Path = ROOT) -> dict[str, Any]:
+    return tomllib.loads((root / "pyproject.toml").read_text())
 
 
 def _dependencies(distributions: Iterable[Distribution]) -> list[Entry]:
@@ -111,9 +123,9 @@ def _dependencies(distributions: Iterable[Distribution]) -> list[Entry]:
     return made + python.shared_libraries(path for _, path in found if path.suffix == ".so")
 
 
-def _ours() -> list[Entry]:
-    told = _project()
-    folders = [ROOT / name for name in told["tool"]["hatch"]["build"]["targets"]["wheel"]["packages"]]
+def _ours(root: Path = ROOT) -> list[Entry]:
+    told = _project(root)
+    folders = [root / name for name in told["tool"]["hatch"]["build"]["targets"]["wheel"]["packages"]]
     commands = [python.command(name, target) for name, target in told["project"]["scripts"].items()]
     return [*python.packages(folders), *commands]
 

@@ -20,6 +20,7 @@ MODULES_DIR = Path(__file__).resolve().parents[3] / "node"
 NEED_BYTES = 3 * GIB_BYTES
 _CONTAINERD = "github.com/containerd/containerd/v2"
 _PLUGINS = "github.com/containernetworking/plugins/plugins"
+_NVIDIA = "github.com/NVIDIA/nvidia-container-toolkit"
 
 
 @dataclass(frozen=True)
@@ -31,6 +32,7 @@ class Module:
     packages: Mapping[str, str]
     tags: str = ""
     version_variable: str = ""
+    cgo: bool = False
     seccomp: bool = False
 
 
@@ -64,6 +66,14 @@ MODULES = (
             "host-local": f"{_PLUGINS}/ipam/host-local",
             "pause": "./pause",
         },
+    ),
+    Module("policies", "sigs.k8s.io/kube-network-policies", {"kube-network-policies": "."}),
+    Module(
+        "nvidia",
+        _NVIDIA,
+        {"nvidia-container-runtime": f"{_NVIDIA}/cmd/nvidia-container-runtime"},
+        version_variable=f"{_NVIDIA}/internal/info.version",
+        cgo=True,
     ),
 )
 
@@ -141,6 +151,8 @@ def _build(wanted: Plan, cache: Path, progress: Progress) -> None:
     extra = {"GOFLAGS": f"-mod=readonly -buildvcs=false -tags={module.tags}"} if module.tags else {}
     if module.seccomp:
         extra |= seccomp_variables(cache)
+    if module.cgo:
+        extra |= {"CGO_ENABLED": "1", "CGO_CFLAGS": "-Wno-deprecated-declarations"}
     flags = flags_of(module, wanted.version)
     compile_into(
         wanted.folder.parent, wanted.go, MODULES_DIR / module.name, module.packages, flags, progress, extra

@@ -22,11 +22,12 @@ GPU_RUNTIME: Final = "nvidia"
 def containerd(runc: Path, gpu_runtime: Path, plugins: Path, cni: Path, *, may_lower_oom: bool) -> str:
     """TOML for containerd. `may_lower_oom`: root has CAP_SYS_RESOURCE; without it every sandbox would fail."""
 
-    def runtime(name: str, program: Path) -> str:
+    def runtime(name: str, program: Path, handed_on: str = "") -> str:
         table = f"plugins.'io.containerd.cri.v1.runtime'.containerd.runtimes.{name}"
         return f"""
 [{table}]
 runtime_type = 'io.containerd.runc.v2'
+pod_annotations = [{handed_on}]
 [{table}.options]
 BinaryName = '{program}'
 SystemdCgroup = false
@@ -54,7 +55,7 @@ conf_dir = '{cni}'
 default_runtime_name = 'runc'
 """
         + runtime("runc", runc)
-        + runtime(GPU_RUNTIME, gpu_runtime)
+        + runtime(GPU_RUNTIME, gpu_runtime, "'cdi.k8s.io/*'")
     )
 
 

@@ -1,4 +1,4 @@
-"""What runs in the node's namespaces: the control plane, containerd, kubelet, kube-proxy; what ends is started again.
+"""What runs in the node's namespaces: the control plane, containerd, kubelet and the rest; what ends is started again.
 
 Run as `python -m ingle_lab.realnode.inside LAB` by `first`. Reads LAB/realnode.json, writes LAB/inside.json.
 """
@@ -19,6 +19,7 @@ import yaml
 
 from ingle_lab.controlplane import ControlPlane, Settings, identities
 from ingle_lab.controlplane.settings import Ports
+from ingle_lab.gpu import read_gpus
 from ingle_lab.realnode import files, gpu_runtime
 from ingle_lab.realnode.files import NODE_ADDRESS, NODE_NAME, SERVICE_ADDRESS
 from ingle_lab.realnode.preflight import may_lower_oom
@@ -110,11 +111,8 @@ def write_files(lab: Path, orders: Orders, plane: ControlPlane) -> dict[str, lis
     folder = lab / "etc"
     for made in (folder / "cni", lab / "static-pods", lab / "volume-plugins"):
         made.mkdir(parents=True, exist_ok=True)
-    runtime = folder / "gpu-runtime"
-    runtime.write_text(
-        gpu_runtime.program(programs["runc"], orders.gpu_library, lab / "gpus", orders.time_scale)
-    )
-    runtime.chmod(0o755)
+    uuids = [gpu.uuid for gpu in read_gpus(lab / "gpus" / "gpus.state")]
+    runtime = _gpu_runtime(lab, orders, uuids)
     (folder / "cni" / "10-pods.conflist").write_text(files.cni())
     (folder / "containerd.toml").write_text(
         files.containerd(
@@ -142,7 +140,28 @@ def write_files(lab: Path, orders: Orders, plane: ControlPlane) -> dict[str, lis
             f"--cert-dir={lab / 'pki'}",
         ],
         "kube-proxy": [str(programs["kube-proxy"]), f"--config={folder / 'kube-proxy.yaml'}"],
+        "kube-network-policies": [
+            str(programs["kube-network-policies"]),
+            f"--kubeconfig={plane.kubeconfig}",
+            f"--hostname-override={NODE_NAME}",
+        ],
+        "device-plugin": [sys.executable, "-m", "ingle_lab.realnode.device_plugin", *uuids],
     }
+
+
+def _gpu_runtime(lab: Path, orders: Orders, uuids: Sequence[str]) -> Path:
+    """NVIDIA's runtime with all that it reads; gives the program that containerd is to call."""
+    folder = lab / "etc" / "gpu-runtime"
+    (folder / "cdi").mkdir(parents=True, exist_ok=True)
+    given = gpu_runtime.cdi(uuids, orders.gpu_library, lab / "gpus", orders.time_scale)
+    (folder / "cdi" / "gpus.json").write_text(json.dumps(given, indent=1))
+    low_level, config, runtime = folder / "low-level", folder / "config.toml", folder / "runtime"
+    low_level.write_text(gpu_runtime.low_level(orders.programs["runc"]))
+    config.write_text(gpu_runtime.config(low_level, folder / "cdi"))
+    runtime.write_text(gpu_runtime.program(orders.programs["nvidia-container-runtime"], config))
+    for made in (low_level, runtime):
+        made.chmod(0o755)
+    return runtime
 
 
 def _write_yaml(path: Path, content: dict[str, Any]) -> None:
@@ -175,8 +194,8 @@ def main(lab: Path) -> None:
     commands = write_files(lab, orders, plane)
     crew.start("containerd", commands["containerd"])
     import_images(orders)
-    crew.start("kubelet", commands["kubelet"])
-    crew.start("kube-proxy", commands["kube-proxy"])
+    for name in ("kubelet", "kube-proxy", "kube-network-policies", "device-plugin"):
+        crew.start(name, commands[name])
     crew.watch()
 
 

@@ -25,8 +25,8 @@ from ingle_lab.stack.nodes import write_numa
 
 _CLONE_NEWNET = 0x40000000
 _CGROUP = "ingle-real-"
-_SHIM = "containerd-shim"  # as far as the kernel keeps the name
-_PROGRAMS = ("kubelet", "containerd", "kube-proxy")
+_SHIM = "containerd-shim"  # as far as the kernel keeps names
+_PROGRAMS = ("kubelet", "containerd", "kube-proxy", "kube-network-po")
 _POLL_S = 0.1
 
 
