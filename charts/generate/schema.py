@@ -36,12 +36,12 @@ FIXED: dict[str, frozenset[str]] = {
         "kubeconfig listen extender_port namespace scheduler_kubeconfig scheduler_leader_elect"
     ),
     "gateway": _words(
-        "kubeconfig pod_name pod_ip listen namespace gateway_listen drain_s conformance port_gateway"
+        "kubeconfig pod_name pod_ip listen namespace gateway_listen envoy_admin drain_s conformance port_gateway"
         " port_gateway_internal port_picker port_picker_health port_http port_waiting_room"
     ),
     "agent": _words(
         "node_name namespace pod_ip listen agent_port kubeconfig journal cache_root numa_root proc_root pci_root"
-        " pod_resources_socket"
+        " pod_resources_socket setter_socket"
     ),
 }
 """What the chart itself decides; the rest may be set."""

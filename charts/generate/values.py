@@ -80,7 +80,7 @@ class Pools(Part):
 
 class Operator(Where):
     replicas: int = Field(2, ge=1, le=5, description="One leads, the others stand by.")
-    resources: Resources = Field(sized("100m", "256Mi", "1Gi"), description="Of its container.")
+    resources: Resources = Field(sized("20m", "256Mi", "1Gi"), description="Of its container.")
     settings: Settings = Field({}, description="Settings of the operator, below.")
 
 
@@ -88,9 +88,9 @@ class Scheduler(Where):
     replicas: int = Field(
         2, ge=1, le=3, description="One leads. At most 3: the role ingle-view-scheduler names them."
     )
-    resources: Resources = Field(sized("100m", "256Mi", "1Gi"), description="Of the extender's container.")
+    resources: Resources = Field(sized("20m", "256Mi", "1Gi"), description="Of the extender's container.")
     kube_scheduler_resources: Resources = Field(
-        sized("100m", "128Mi", "1Gi"), description="Of kube-scheduler's container."
+        sized("20m", "128Mi", "1Gi"), description="Of kube-scheduler's container."
     )
     settings: Settings = Field({}, description="Settings of the extender, below.")
 
@@ -110,12 +110,13 @@ class Gateway(Where):
         60,
         ge=5,
         le=3600,
-        description="A gateway that is asked to end serves on for so long; longer answers are cut. Not below the pools'"
-        " hold.seconds.",
+        description="A gateway that is asked to end serves on for so long, and asks clients to open new connections;"
+        " what has not ended then is cut. Twice the longest answer is right for clients that keep connections. Not"
+        " below the pools' hold.seconds.",
     )
     envoy_concurrency: int = Field(2, ge=1, le=256, description="Worker threads of Envoy.")
-    resources: Resources = Field(sized("250m", "256Mi", "2Gi"), description="Of the router's container.")
-    envoy_resources: Resources = Field(sized("250m", "128Mi", "2Gi"), description="Of Envoy's container.")
+    resources: Resources = Field(sized("100m", "256Mi", "2Gi"), description="Of the router's container.")
+    envoy_resources: Resources = Field(sized("100m", "128Mi", "2Gi"), description="Of Envoy's container.")
     settings: Settings = Field({}, description="Settings of the router, below.")
 
 
@@ -133,8 +134,13 @@ class Agent(Part):
     )
     set_limits: bool = Field(
         False,
-        description="Let agents set the GPUs' power limits, without which a PowerBudget cannot be kept. They run as root"
-        " with the capability SYS_ADMIN then.",
+        description="Let agents set the GPUs' power limits, without which a PowerBudget cannot be kept. That needs root and"
+        " the capability SYS_ADMIN.",
+    )
+    split: bool = Field(
+        True,
+        description="With setLimits: a container of its own sets limits, with that capability and without a token; the"
+        " one with the token has no capability for it. False: one process for both, about 36 MiB a node less.",
     )
     check_zones: bool = Field(
         False,
@@ -151,7 +157,10 @@ class Agent(Part):
     max_unavailable: Annotated[str, StringConstraints(pattern=r"^([1-9][0-9]?|100)%$")] = Field(
         "10%", description="Agents that an upgrade replaces at once."
     )
-    resources: Resources = Field(sized("50m", "128Mi", "512Mi"), description="Of its container.")
+    resources: Resources = Field(sized("20m", "128Mi", "512Mi"), description="Of its container.")
+    setter_resources: Resources = Field(
+        sized("5m", "48Mi", "128Mi"), description="Of the container that sets limits, where there is one."
+    )
     settings: Settings = Field({}, description="Settings of the agent, below.")
 
 

@@ -23,6 +23,7 @@ _HTTP2: Final = "type.googleapis.com/envoy.extensions.upstreams.http.v3.HttpProt
 _MANY: Final = 65_536
 _PICKER_ANSWER_S: Final = 15  # above the API server's time limit for a token review
 _HEADERS_KIB_MAX: Final = 60
+_OWNER_ONLY: Final = 0o600
 
 CLIENT_STRIPPED: Final = ("x-ingle-", "x-gateway-destination-", "x-envoy-", "x-remote-", "impersonate-")
 INTERNAL_STRIPPED: Final = ("x-gateway-destination-", "x-envoy-")
@@ -31,7 +32,8 @@ INTERNAL_STRIPPED: Final = ("x-gateway-destination-", "x-envoy-")
 
 def bootstrap(settings: Settings) -> Part:
     """The whole static configuration; nothing is discovered, so nothing can be missing at start."""
-    return {
+    admin = {"admin": {"address": {"pipe": {"path": settings.envoy_admin, "mode": _OWNER_ONLY}}}}
+    return (admin if settings.envoy_admin else {}) | {
         "static_resources": {
             "listeners": [
                 _listener(

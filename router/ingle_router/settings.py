@@ -22,6 +22,10 @@ class Settings(BaseSettings):
     namespace: str = Field("", description="Watch only this namespace. Empty: all.")
 
     gateway_listen: str = Field("", description="Address of Envoy's listener for clients. Empty: as listen.")
+    envoy_admin: str = Field(
+        "",
+        description="Unix socket of Envoy's admin interface, for `ingle-router leave`. Empty: it has none.",
+    )
     port_gateway: int = Field(names.PORT_GATEWAY, description="Envoy: clients.")
     port_gateway_internal: int = Field(
         names.PORT_GATEWAY_INTERNAL, description="Envoy: from the waiting room."

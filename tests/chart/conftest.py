@@ -116,6 +116,8 @@ _BRANCHES: dict[str, Object] = {
         }
     },
     "agents that set limits": {"agent": {"setLimits": True}},
+    "agents in one process": {"agent": {"setLimits": True, "split": False}},
+    "agents that may do all": {"agent": {"setLimits": True, "checkZones": True, "podResources": True}},
     "agents that look at zones": {"agent": {"checkZones": True, "settings": {"zone_seconds": 9}}},
     "agents that ask the kubelet": {"agent": {"podResources": True}},
     "devices by CDI": {"gpus": {"attach": "CDI", "runtimeClassName": ""}},

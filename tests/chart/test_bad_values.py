@@ -61,6 +61,8 @@ BY_SCHEMA: list[tuple[str, Any]] = [
     ("gateway/settings/token_known_s", 11),
     ("gateway/settings/stream_idle_s", 0),
     ("agent/setLimits", "true"),
+    ("agent/split", "yes"),
+    ("agent/setterResources/requests/cpu", 5),
     ("agent/hostDirectory", "var/lib/ingle"),
     ("agent/hostDirectory", "/"),
     ("agent/hostDirectory", "/var/lib/$(whoami)"),

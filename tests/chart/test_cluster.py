@@ -124,16 +124,21 @@ ROOT = (
     ', runAsNonRoot != true (pod or container "agent" must set securityContext.runAsNonRoot=true),'
     " runAsUser=0 (pod must not set runAsUser=0)"
 )
+SETTER_ROOT = (
+    ', runAsNonRoot != true (container "setter" must not set securityContext.runAsNonRoot=false),'
+    ' runAsUser=0 (container "setter" must not set runAsUser=0)'
+)
 
 
-def adds(capability: str) -> str:
-    container = f'container "agent" must not include "{capability}" in securityContext.capabilities.add'
+def adds(capability: str, name: str = "agent") -> str:
+    container = f'container "{name}" must not include "{capability}" in securityContext.capabilities.add'
     return f"unrestricted capabilities ({container}), "
 
 
 NEEDS = {
     "defaults": HOST + FOLDER,
-    "agents that set limits": HOST + adds("SYS_ADMIN") + FOLDER + ROOT,
+    "agents that set limits": HOST + adds("SYS_ADMIN", "setter") + FOLDER + SETTER_ROOT,
+    "agents in one process": HOST + adds("SYS_ADMIN") + FOLDER + ROOT,
     "agents that look at zones": HOST + adds("SYS_PTRACE") + FOLDER + ROOT,
     "agents that ask the kubelet": HOST + SOCKET + ROOT,
 }

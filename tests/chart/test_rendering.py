@@ -82,11 +82,12 @@ def test_each_process_has_its_pods_and_its_account(rendered: Any) -> None:
 
 
 def test_every_container_is_bounded_and_every_process_is_probed(rendered: Any) -> None:
+    """But the setter: it has no port, and ends by itself where the driver hangs."""
     for component, container in rendered.containers():
         assert container["resources"]["limits"]["memory"], component
         assert set(container["resources"]["requests"]) == {"cpu", "memory"}
         assert container["securityContext"]["readOnlyRootFilesystem"] is True
-        if not container["name"].endswith("-config"):
+        if not container["name"].endswith("-config") and container["name"] != "setter":
             assert "livenessProbe" in container, container["name"]
     for obj in rendered.workloads.values():
         pod = pod_of(obj)
@@ -95,6 +96,28 @@ def test_every_container_is_bounded_and_every_process_is_probed(rendered: Any) -
             m["name"] for c in [*pod["containers"], *pod.get("initContainers", ())] for m in c["volumeMounts"]
         }
         assert mounted == {volume["name"] for volume in pod["volumes"]}
+
+
+NODE_MILLICPU = 2000
+
+
+def test_an_upgrade_fits_beside_what_runs_on_one_node_of_two_cores(helm: Any) -> None:
+    """With half of it left for the cluster's own pods and engines; else kube-scheduler ends engines to make room."""
+    rendered = helm.render({"agent": {"setLimits": True}})
+    at_once = [(name, c) for name, c in rendered.containers() if not c["name"].endswith("-config")]
+    asked = {
+        name: sum(millicpu(c["resources"]["requests"]["cpu"]) for n, c in at_once if n == name)
+        for name in rendered.workloads
+    }
+    pods = {
+        name: obj["spec"].get("replicas", 1) + (obj["kind"] == "Deployment")
+        for name, obj in rendered.workloads.items()
+    }
+    assert sum(asked[name] * pods[name] for name in asked) <= NODE_MILLICPU / 2
+
+
+def millicpu(quantity: str) -> float:
+    return float(quantity[:-1]) if quantity.endswith("m") else 1000 * float(quantity)
 
 
 def test_every_image_follows_the_one_registry(helm: Any, branches: Any) -> None:
@@ -120,7 +143,10 @@ def test_a_digest_goes_before_a_tag(helm: Any, branches: Any) -> None:
 def test_versions_are_those_of_the_project_and_of_the_lab() -> None:
     chart = yaml.safe_load((ROOT / "charts/ingle/Chart.yaml").read_text())
     project = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
-    assert chart["version"] == chart["appVersion"] == project["version"]
+    assert chart["appVersion"] == project["version"]
+    frozen = [path.name for path in (ROOT / "e2e_real/fixtures").glob("*.tgz")]
+    assert frozen
+    assert f"ingle-{chart['version']}.tgz" not in frozen
     envoy = yaml.safe_load((ROOT / "charts/ingle/values.yaml").read_text())["images"]["envoy"]
     assert f"{envoy['repository']}:{envoy['tag']}" == f"docker.io/{ENVOY_IMAGE}"
 
@@ -142,7 +168,7 @@ def test_a_process_reads_what_its_settings_say(
     containers = [
         c
         for name, c in rendered.containers()
-        if name == process and c["command"][0] == f"ingle-{SHELL[process]}"
+        if name == process and c["command"] == [f"ingle-{SHELL[process]}"]
     ]
     assert len(containers) == 1
     for variable in containers[0]["env"]:
@@ -250,6 +276,37 @@ def test_agents_see_all_gpus_either_by_variable_or_by_cdi(helm: Any, branches: A
     assert agent["metadata"]["annotations"] == {"cdi.k8s.io/ingle_agent": "nvidia.com/gpu=all"}
     assert {"name": "NVIDIA_VISIBLE_DEVICES", "value": "void"} in agent["spec"]["containers"][0]["env"]
     assert "runtimeClassName" not in agent["spec"]
+
+
+TOKEN_PATH = "/var/run/secrets/kubernetes.io/serviceaccount"
+
+
+def test_who_sets_limits_has_the_capability_and_who_has_the_token_has_not(helm: Any, branches: Any) -> None:
+    pod = pod_of(helm.render(branches["agents that may do all"]).workloads["agent"])
+    reader, setter = pod["containers"]
+    assert pod["automountServiceAccountToken"] is False
+    assert reader["securityContext"]["capabilities"] == {"drop": ["ALL"], "add": ["SYS_PTRACE"]}
+    assert setter["securityContext"]["capabilities"] == {"drop": ["ALL"], "add": ["SYS_ADMIN"]}
+    places = [{mount["mountPath"]: mount["name"] for mount in c["volumeMounts"]} for c in (reader, setter)]
+    assert TOKEN_PATH in places[0]
+    assert places[1] == {"/var/lib/ingle": "state", "/run/ingle": "setter"}
+    assert "ports" not in setter
+    folder = next(volume for volume in pod["volumes"] if volume["name"] == "setter")
+    assert folder["emptyDir"]["medium"] == "Memory"
+    shared = {"INGLE_SETTER_SOCKET", "INGLE_JOURNAL"}
+    assert shared <= environment(setter)
+    assert shared <= environment(reader)
+    assert next(m for m in reader["volumeMounts"] if m["name"] == "state")["readOnly"] is True
+
+
+@pytest.mark.parametrize("name", ["defaults", "agents in one process"])
+def test_without_a_split_the_agent_is_one_process_with_the_accounts_own_token(
+    helm: Any, branches: Any, name: str
+) -> None:
+    pod = pod_of(helm.render(branches[name]).workloads["agent"])
+    assert [container["name"] for container in pod["containers"]] == ["agent"]
+    assert "automountServiceAccountToken" not in pod
+    assert "INGLE_SETTER_SOCKET" not in environment(pod["containers"][0])
 
 
 # -- who is selected -----------------------------------------------------------------------------------------

@@ -35,7 +35,7 @@
 {{- fail (printf "tolerations: operator Exists of key %s takes no value" (.key | default "(any)")) }}
 {{- end }}
 {{- end }}
-{{- range $part, $names := dict "operator" (list "resources") "scheduler" (list "resources" "kubeSchedulerResources") "gateway" (list "resources" "envoyResources") "agent" (list "resources") }}
+{{- range $part, $names := dict "operator" (list "resources") "scheduler" (list "resources" "kubeSchedulerResources") "gateway" (list "resources" "envoyResources") "agent" (list "resources" "setterResources") }}
 {{- range $name := $names }}
 {{- include "ingle.checkResources" (dict "path" (printf "%s.%s" $part $name) "resources" (get (get $.Values $part) $name)) }}
 {{- end }}

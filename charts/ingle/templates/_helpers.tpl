@@ -66,16 +66,32 @@ ingle.dev/component: {{ . }}
   value: "1"
 {{- end }}
 
+{{/* All GPUs of the node, for the agent's containers. */}}
+{{- define "ingle.allGpus" -}}
+{{- if eq .Values.gpus.attach "RuntimeClassEnv" -}}
+- name: NVIDIA_VISIBLE_DEVICES
+  value: all
+- name: NVIDIA_DRIVER_CAPABILITIES
+  value: utility
+{{- else -}}
+- name: NVIDIA_VISIBLE_DEVICES
+  value: void
+{{- end }}
+{{- end }}
+
 {{/* The namespace of our pods. The router has another use of that variable, and none here. */}}
 {{- define "ingle.envNamespace" -}}
 - name: INGLE_NAMESPACE
   valueFrom: {fieldRef: {apiVersion: v1, fieldPath: metadata.namespace}}
 {{- end }}
 
-{{/* Clients also come by kubectl port-forward, that is by loopback; all other ports are the pod address's. */}}
+{{/* Clients also come by kubectl port-forward, that is by loopback; all other ports are the pod address's. Envoy's admin
+interface has no port: its socket is in the folder that router and Envoy share. */}}
 {{- define "ingle.gatewayListen" -}}
 - name: INGLE_GATEWAY_LISTEN
   value: 0.0.0.0
+- name: INGLE_ENVOY_ADMIN
+  value: /tmp/envoy.sock
 {{- end }}
 
 {{- define "ingle.podSecurity" -}}
