@@ -19,6 +19,7 @@ from ingle_extender.ahead import Ahead
 from ingle_extender.assumptions import Assumptions
 from ingle_extender.decisions import Decisions
 from ingle_extender.filtering import Filtering
+from ingle_extender.memory import settle
 from ingle_extender.nodes import Nodes
 from ingle_extender.wire import FilterArgs
 from ingle_kit.names import ANNOTATION_PLACEMENT
@@ -73,6 +74,7 @@ def measure_known(nodes: int, pools: int, rounds: int, seed: int = 7) -> Taken:
     cluster = Cluster(nodes, Pools.drawn(pools, luck), luck)
     print(f"what {pools} pools say of {nodes} nodes, before the first call", file=sys.stderr)
     ahead_s = cluster.work_ahead()
+    settle()
     print(f"profiles and mix known: {rounds} rounds over {nodes} nodes", file=sys.stderr)
     taken = []
     for i in range(rounds + 1):

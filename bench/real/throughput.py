@@ -1,7 +1,8 @@
 """Pods bound a second: kube-scheduler alone, with our extender without claims, and as it ships.
 
 All pods are there before the scheduler starts; the rate is that between the first and the last Binding that a watch
-shows. The three take turns, and the middle one of each is told.
+shows. They take turns, and the middle one of each is told. Alone it binds pods that ask for no GPU, and, told beside
+that, pods that ask for a whole one: any extended resource costs kube-scheduler a regular expression a node.
 """
 
 from __future__ import annotations
@@ -13,15 +14,15 @@ from bench.real.objects import Body, engine_pod
 from bench.real.podwatch import PodWatch
 from bench.real.rows import Row, at_least, told
 from bench.real.site import EXTENDER, UNCLAIMED, Site
-from ingle_kit.names import RESOURCE_GPU_MEMORY
+from ingle_kit.names import RESOURCE_GPU_MEMORY, RESOURCE_NVIDIA_GPU
 
-ALONE = "no_extender"
-MODULES = {ALONE: None, "extender": UNCLAIMED, "extender_and_claims": EXTENDER}
+ALONE, ALONE_GPU = "no_extender", "no_extender_whole_gpu"
+MODULES = {ALONE: None, ALONE_GPU: None, "extender": UNCLAIMED, "extender_and_claims": EXTENDER}
 LEAST = {"extender": 0.7, "extender_and_claims": 0.5}
 
 
 async def rows(site: Site, *, pods: int, rounds: int) -> list[Row]:
-    """Three rates and two ratios."""
+    """Four rates and two ratios."""
     rates: dict[str, list[float]] = {name: [] for name in MODULES}
     for number in range(rounds):
         for name in MODULES:
@@ -45,9 +46,7 @@ async def _rate(site: Site, name: str, pods: int) -> float:
         await site.start_extender(module)
     names = [f"p{i:05d}" for i in range(pods)]
     async with PodWatch(site.kube) as watch:
-        await site.bulk.make_pods(
-            _asking_no_gpu(engine_pod(n)) if module is None else engine_pod(n) for n in names
-        )
+        await site.bulk.make_pods(_pod(n, name) for n in names)
         await site.start_scheduler(extender=module is not None)
         await watch.until_bound(names, 60 + pods / 5)
         times = sorted(watch.bound_at_s.values())
@@ -58,9 +57,10 @@ async def _rate(site: Site, name: str, pods: int) -> float:
     return (len(times) - 1) / (times[-1] - times[0])
 
 
-def _asking_no_gpu(body: Body) -> Body:
-    """The same pod, labels and annotations too, without the resource that only our extender knows."""
-    resources = body["spec"]["containers"][0]["resources"]
-    for amounts in resources.values():
+def _pod(name: str, mode: str) -> Body:
+    """The same pod, labels and annotations too; for kube-scheduler alone without what only our extender knows."""
+    body = engine_pod(name)
+    for amounts in body["spec"]["containers"][0]["resources"].values() if MODULES[mode] is None else ():
         amounts.pop(RESOURCE_GPU_MEMORY)
+        amounts |= {RESOURCE_NVIDIA_GPU: "1"} if mode == ALONE_GPU else {}
     return body

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 
 import uvloop
+from msgspec.structs import replace
 
 from ingle_core.ledger import LedgerError, applied, fits
 from ingle_extender.extender import Extender
@@ -35,9 +36,9 @@ class InMemory:
         if short is not None:
             return Refused(short.reason, short.message, short.field)
         after = applied(ledger, ops)
-        obj = {**seen.obj, "spec": after.to_dict()}
-        self._nodes.take(node, Seen.of(obj))
-        return Written(obj, after, changed=bool(ops))
+        unknown = replace(seen.node.metadata, resource_version="")  # else it is taken for what is there
+        self._nodes.take(node, Seen(seen.obj, replace(seen.node, metadata=unknown, spec=after)))
+        return Written(seen.obj, after, changed=bool(ops))
 
 
 class Unclaimed(Extender):

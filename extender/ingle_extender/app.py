@@ -2,34 +2,24 @@
 
 from __future__ import annotations
 
-import logging
-import time
-
 import msgspec
 import orjson
 from fastapi import FastAPI, Request, Response
 from prometheus_client import generate_latest
 from prometheus_client.exposition import CONTENT_TYPE_LATEST
+from starlette.types import ASGIApp
 
+from ingle_extender.calls import JSON, NOT_SYNCED, SchedulerCalls, body_of
 from ingle_extender.extender import Extender
-from ingle_extender.wire import BindArgs, BindResult, FilterArgs, FilterResult
 from ingle_kit.whatif import Question
 
-log = logging.getLogger(__name__)
-
-JSON = "application/json"
-BODY_BYTES_MAX = 16 * 1024 * 1024
-NOT_SYNCED = "extender has not read the cluster yet"
 _encode = msgspec.json.Encoder().encode
-_filter_args = msgspec.json.Decoder(FilterArgs).decode
 _question = msgspec.json.Decoder(Question).decode
-_bind_args = msgspec.json.Decoder(BindArgs).decode
 
 
-def make_app(extender: Extender) -> FastAPI:
+def make_app(extender: Extender) -> ASGIApp:
     """Routes: /filter, /bind, /explain/{namespace}/{pod}, /v1/whatif, /metrics, /healthz."""
     app = FastAPI(title="ingle-extender", openapi_url=None, docs_url=None, redoc_url=None)
-    _add_scheduler_routes(app, extender)
     _add_whatif_routes(app, extender)
 
     @app.get("/explain/{namespace}/{pod}")
@@ -48,41 +38,7 @@ def make_app(extender: Extender) -> FastAPI:
     async def healthz() -> Response:
         return Response("ok\n") if extender.synced else Response(f"{NOT_SYNCED}\n", 503)
 
-    return app
-
-
-def _add_scheduler_routes(app: FastAPI, extender: Extender) -> None:
-    """As plain routes: parameters and dependencies, which they do not have, would cost each call some 0.3 ms."""
-
-    async def filter_nodes(request: Request) -> Response:
-        start_s = time.perf_counter()
-        try:
-            args = _filter_args(await _body(request))
-        except ValueError as error:
-            return _answer(FilterResult([], error=f"filter arguments cannot be read: {error}"))
-        if not await extender.wait_synced(extender.settings.filter_deadline_s):
-            return _answer(FilterResult([], error=NOT_SYNCED))
-        result = extender.filtering.filter(args)
-        response = _answer(result)
-        outcome = "chosen" if result.node_names else "none"
-        extender.metrics.filter_s.labels(outcome).observe(time.perf_counter() - start_s)
-        return response
-
-    async def bind(request: Request) -> Response:
-        start_s = time.perf_counter()
-        try:
-            args = _bind_args(await _body(request))
-        except ValueError as error:
-            return _answer(BindResult(f"bind arguments cannot be read: {error}"))
-        if not await extender.wait_synced(extender.settings.filter_deadline_s):
-            return _answer(BindResult(NOT_SYNCED))
-        error_text = await extender.binding.bind(args)
-        outcome = "refused" if error_text else "bound"
-        extender.metrics.bind_s.labels(outcome).observe(time.perf_counter() - start_s)
-        return _answer(BindResult(error_text))
-
-    app.add_route("/filter", filter_nodes, methods=["POST"])
-    app.add_route("/bind", bind, methods=["POST"])
+    return SchedulerCalls(extender, others=app)
 
 
 def _add_whatif_routes(app: FastAPI, extender: Extender) -> None:
@@ -114,15 +70,4 @@ def _error(status: int, text: str) -> Response:
 
 
 async def _body(request: Request) -> bytes:
-    parts: list[bytes] = []
-    size = 0
-    async for part in request.stream():
-        size += len(part)
-        if size > BODY_BYTES_MAX:
-            raise ValueError(f"more than {BODY_BYTES_MAX} bytes: set nodeCacheCapable")
-        parts.append(part)
-    return b"".join(parts)
-
-
-def _answer(result: FilterResult | BindResult) -> Response:
-    return Response(_encode(result), media_type=JSON)
+    return await body_of(request.receive)

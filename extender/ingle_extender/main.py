@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import argparse
 import asyncio
-import gc
 import logging
 import sys
 from collections.abc import Callable
@@ -12,16 +11,23 @@ from collections.abc import Callable
 import uvicorn
 import uvloop
 
+from ingle_extender import memory
 from ingle_extender.app import make_app
 from ingle_extender.extender import Extender
 from ingle_extender.scheduler_config import scheduler_config_yaml
 from ingle_extender.settings import Settings
 from ingle_kit.kube import Kube
 
+CONNECTIONS_MAX = 16
+"""To the API server, four of them for watches: to open one takes both sides longer than to bind a pod over it."""
+
 
 async def serve(settings: Settings, make: Callable[[Kube, Settings], Extender] = Extender) -> None:
     """Runs what `make` gives until SIGTERM or SIGINT; a watch that ends by a bug ends the process."""
-    async with Kube.connect(user_agent="ingle-extender", kubeconfig=settings.kubeconfig) as kube:
+    memory.keep_freed()
+    async with Kube.connect(
+        user_agent="ingle-extender", kubeconfig=settings.kubeconfig, connections_max=CONNECTIONS_MAX
+    ) as kube:
         extender = make(kube, settings)
         config = uvicorn.Config(
             make_app(extender),
@@ -30,6 +36,7 @@ async def serve(settings: Settings, make: Callable[[Kube, Settings], Extender] =
             http="httptools",
             log_config=None,
             access_log=False,
+            proxy_headers=False,
             limit_concurrency=256,
             timeout_graceful_shutdown=5,
         )
@@ -42,10 +49,8 @@ async def serve(settings: Settings, make: Callable[[Kube, Settings], Extender] =
 
 
 async def _settle(extender: Extender) -> None:
-    """What was read at the start stays: a look for garbage among it would hold up a filter call for 0.1 s."""
     await extender.ahead.done.wait()
-    gc.collect()
-    gc.freeze()
+    memory.settle()
 
 
 def main() -> None:

@@ -87,8 +87,16 @@ def error_of(status: int, body: Object) -> KubeError:
 class Kube:
     """A connection to one API server. Make it inside a running event loop; close it or use `async with`."""
 
-    def __init__(self, *, user_agent: str, kubeconfig: str | None, timeout_s: float) -> None:
+    def __init__(
+        self,
+        *,
+        user_agent: str,
+        kubeconfig: str | None,
+        timeout_s: float,
+        connections_max: int = CONNECTIONS_MAX,
+    ) -> None:
         self._user_agent = user_agent
+        self._connections_max = connections_max
         self._kubeconfig = kubeconfig
         self._timeout_s = timeout_s
         self._access: Access | None = None
@@ -96,9 +104,21 @@ class Kube:
         self._opening = asyncio.Lock()
 
     @classmethod
-    def connect(cls, *, user_agent: str, kubeconfig: str | None = None, timeout_s: float = 10.0) -> Kube:
-        """Nothing is read or sent before the first request."""
-        return cls(user_agent=user_agent, kubeconfig=kubeconfig, timeout_s=timeout_s)
+    def connect(
+        cls,
+        *,
+        user_agent: str,
+        kubeconfig: str | None = None,
+        timeout_s: float = 10.0,
+        connections_max: int = CONNECTIONS_MAX,
+    ) -> Kube:
+        """Nothing is read or sent before the first request. Each watch holds one of the connections."""
+        return cls(
+            user_agent=user_agent,
+            kubeconfig=kubeconfig,
+            timeout_s=timeout_s,
+            connections_max=connections_max,
+        )
 
     async def __aenter__(self) -> Kube:
         return self
@@ -118,8 +138,9 @@ class Kube:
             if self._access is None:
                 self._access = await load_access(self._kubeconfig)
             if self._session is None:
+                tls, limit = self._access.tls or False, self._connections_max
                 self._session = aiohttp.ClientSession(
-                    connector=aiohttp.TCPConnector(ssl=self._access.tls or False, limit=CONNECTIONS_MAX),
+                    connector=aiohttp.TCPConnector(ssl=tls, limit=limit),
                     headers={"User-Agent": self._user_agent, "Accept": "application/json"},
                     read_bufsize=LINE_BYTES_MAX,
                 )
