@@ -24,7 +24,12 @@ def wanted(known: Iterable[str]) -> list[str]:
 
 def rows_of(parts: Mapping[str, Callable[[Progress], list[Row]]]) -> list[Row]:
     """The rows of all parts that are wanted; each tells on standard error how far it is."""
-    return [row for name in wanted(parts) for row in parts[name](partial(_tell, name))]
+    return [row for name in wanted(parts) for row in parts[name](tell_as(name))]
+
+
+def tell_as(part: str) -> Progress:
+    """Tells how far a part is, on standard error."""
+    return partial(_tell, part)
 
 
 def _tell(part: str, text: str) -> None:

@@ -16,7 +16,7 @@ from bench.parts import Progress, Row
 from bench.warming.rows import folder, row
 from ingle_core.warmpool.keepalive import ExpectedUse, Fixed, GreedyDual, Strategy
 from ingle_simulator import genai
-from ingle_simulator.warmbounds import belady_misses
+from ingle_simulator.warmbounds import belady_misses, least_wait_s
 from ingle_simulator.warmslots import Found, Outcome, Request, Room, replay
 
 SEEDS: Final = 5
@@ -65,7 +65,8 @@ def rows(progress: Progress) -> list[Row]:
     for name, (strategy, room) in RUNS.items():
         progress(name)
         means[name] = _means(requests, loads_s, strategy, room)
-    return [*_cold(means, bound), *_waits(means), *_sleepers(means), *_elastic(requests, loads_s, progress)]
+    waits = [*_waits(means), _wait_bound(requests, loads_s, means)]
+    return [*_cold(means, bound), *waits, *_sleepers(means), *_elastic(requests, loads_s, progress)]
 
 
 def _cold(means: dict[str, Means], bound: float) -> list[Row]:
@@ -106,6 +107,14 @@ def _waits(means: dict[str, Means]) -> list[Row]:
             baseline=("greedy-dual by cost", means["greedy_by_cost"].cold_percent),
         ),
     ]
+
+
+def _wait_bound(requests: list[Request], loads_s: list[float], means: dict[str, Means]) -> Row:
+    """What no strategy can beat that loads on demand, even if it let all quick models go and knew the future."""
+    models = [request.model for request in requests]
+    deals = (genai.load_times(models, loads_s, seed) for seed in range(SEEDS))
+    bound_s = sum(least_wait_s(models, load_s, SLOTS, 99) for load_s in deals) / SEEDS
+    return row("models_wait_p99_bound", bound_s, "s", baseline=("LRU", means["lru"].p99_s))
 
 
 def _sleepers(means: dict[str, Means]) -> list[Row]:

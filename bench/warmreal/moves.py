@@ -8,6 +8,8 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Any
 
+from bench.warmreal.waits import Told
+
 SERVING_SOON = frozenset(("Awake", "Waking", "Starting"))
 
 
@@ -16,13 +18,15 @@ class Moves:
     """Fed with every version of every ledger; counts from the last `reset` on.
 
     `double`: a wake or start in a pool while another engine of it is awake or on the way there, which a pool of one
-    replica never needs. `history`: by pool (namespace/name), when its engines were told which state; it is not reset.
+    replica never needs. `history`: by pool (namespace/name), when its engines were told which state; `told`: the same
+    of all in order, with their GPUs. Neither is reset.
     """
 
     clock: Callable[[], float] = time.time
     counts: Counter[str] = field(default_factory=Counter)
     double: list[str] = field(default_factory=list)
     history: dict[str, list[tuple[float, str]]] = field(default_factory=dict)
+    told: list[Told] = field(default_factory=list)
     _states: dict[str, dict[str, tuple[str, str]]] = field(default_factory=dict)
 
     def ledger(self, key: Any, old: dict[str, Any] | None, new: dict[str, Any] | None) -> None:
@@ -34,6 +38,11 @@ class Moves:
             for pod in ((new or {}).get("spec") or {}).get("pods") or ()
         }
         self._states[node] = now
+        gpus = _gpus_of(new)
+        self.told += [Told(self.clock(), uid, before[uid][0], "") for uid in before.keys() - now.keys()]
+        for uid, (pool, state) in now.items():
+            if before.get(uid, ("", ""))[1] != state:
+                self.told.append(Told(self.clock(), uid, pool, state, frozenset(gpus.get(uid, ()))))
         for uid, (pool, state) in now.items():
             was = before.get(uid, ("", ""))[1]
             if was != state:
@@ -75,3 +84,12 @@ class Moves:
     def states(self) -> Counter[str]:
         """How many engines are in which state now."""
         return Counter(state for engines in self._states.values() for _, state in engines.values())
+
+
+def _gpus_of(ledger: dict[str, Any] | None) -> dict[str, set[str]]:
+    """The GPUs of each engine."""
+    found: dict[str, set[str]] = {}
+    for gpu in ((ledger or {}).get("spec") or {}).get("gpus") or ():
+        for claim in gpu.get("claims") or ():
+            found.setdefault(claim["podUID"], set()).add(gpu["uuid"])
+    return found

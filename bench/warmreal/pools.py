@@ -51,7 +51,14 @@ def profile(name: str) -> Profile:
 
 
 def pool(
-    name: str, *, asleep: int, idle_s: int, hold_s: int, kv_mib: int | None = None, **changes: Any
+    name: str,
+    *,
+    asleep: int,
+    idle_s: int,
+    hold_s: int,
+    kv_mib: int | None = None,
+    keep_alive: str = "Fixed",
+    **changes: Any,
 ) -> Object:
     """The example of its kind under another name, with one replica at most; `changes` at the top of its spec.
 
@@ -64,7 +71,7 @@ def pool(
         "model": model_of(name),
         "aliases": [name],
         "replicas": {"min": 0, "max": 1},
-        "warm": {"asleep": asleep, "idleSeconds": idle_s},
+        "warm": {"asleep": asleep, "idleSeconds": idle_s, "keepAlive": keep_alive},
         "hold": {"seconds": hold_s, "heartbeatSeconds": 1, "waiting": 500},
     } | changes
     (variant,) = made["spec"]["variants"]

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 
 from bench.warmreal.lab import Lab
 from bench.warmreal.load import Ask, percentile
+from bench.warmreal.waits import spent
 from ingle_lab.demo.clients import Answer
 from ingle_lab.demo.scene import NAMESPACE
 
@@ -19,7 +20,8 @@ FIELDS = slice(1, 9)  # guests are counted in user time
 @dataclass(frozen=True)
 class Seen:
     """`held`: pool and seconds to the first token of requests that found no awake engine; `hot_first_s`: of the others;
-    `fell_asleep`: of the held ones, those that came while the engine was falling asleep.
+    `fell_asleep`: of the held ones, those that came while the engine was falling asleep. `waits`: of each held one, seconds
+    by what it waited for (`waits.py`).
 
     A request found none when its client saw a sign of life before the first token: only the waiting room sends those.
     `waited_for_start`: how many of the held ones waited for a start and not for a wake. `outcomes` is the router's
@@ -37,6 +39,7 @@ class Seen:
     double: list[str]
     oversold: int
     cpu_fraction: float
+    waits: list[dict[str, float]] = field(default_factory=list)
 
     @property
     def failed(self) -> int:
@@ -81,12 +84,18 @@ async def under_load(lab: Lab, asks: Sequence[Ask]) -> Seen:
         list(lab.moves.double),
         lab.witnessed.oversold_samples - oversold,
         busy / every,
+        [_waits(lab, pool, answer) for pool, answer in held],
     )
 
 
 def _waited_for_start(lab: Lab, pool: str, answer: Answer) -> bool:
     until_s = answer.sent_at_s + answer.first_token_s
     return lab.moves.brought_by(f"{NAMESPACE}/{pool}", until_s) == "Starting"
+
+
+def _waits(lab: Lab, pool: str, answer: Answer) -> dict[str, float]:
+    until_s = answer.sent_at_s + answer.first_token_s
+    return spent(lab.moves.told, f"{NAMESPACE}/{pool}", answer.sent_at_s, until_s)
 
 
 def _fell_asleep(lab: Lab, pool: str, answer: Answer) -> bool:

@@ -20,6 +20,7 @@ COMPONENT_FETCH: Final = "fetch"
 
 ANNOTATION_PLACEMENT: Final = "ingle.dev/placement"
 ANNOTATION_GPUS: Final = "ingle.dev/gpus"
+ANNOTATION_LEVEL: Final = "ingle.dev/level"
 ANNOTATION_REQUEUE: Final = "ingle.dev/requeue"
 ANNOTATION_HARDWARE: Final = "ingle.dev/hardware"
 ANNOTATION_FETCHES: Final = "ingle.dev/fetches"

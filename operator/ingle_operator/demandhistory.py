@@ -8,7 +8,7 @@ import math
 import time
 from concurrent.futures import ThreadPoolExecutor
 from datetime import UTC, datetime
-from typing import Any
+from typing import Any, Final, NamedTuple
 
 import numpy as np
 import requests
@@ -19,19 +19,30 @@ from urllib3.util.retry import Retry
 
 from ingle_core.scaling.history import STEP_S, STEPS, LoadHistory
 
-SAMPLED = "30s"
 PAUSE_S = 60.0
 Peaks = NDArray[np.float32]
 
 log = logging.getLogger(__name__)
 
 
-def query_of(pool: str) -> str:
+class Span(NamedTuple):
+    """So many steps of so many seconds, each sampled so often; Prometheus gives at most 11 000 at once."""
+
+    step_s: float
+    steps: int
+    sampled_s: float
+
+
+WEEKS: Final = Span(STEP_S, STEPS, 30.0)
+MINUTES: Final = Span(60.0, 3 * 24 * 60, 15.0)
+
+
+def query_of(pool: str, span: Span = WEEKS) -> str:
     """The pool's peak of the step before the time asked for: requests on engines and in waiting rooms."""
     both = " + ".join(
         f'sum(ingle_router_{name}{{pool="{pool}"}})' for name in ("in_flight", "waiting")
     )  # both exist for every pool that a router knows
-    return f"max_over_time(({both})[{STEP_S:.0f}s:{SAMPLED}])"
+    return f"max_over_time(({both})[{span.step_s:.0f}s:{span.sampled_s:.0f}s])"
 
 
 class Prometheus:
@@ -45,21 +56,30 @@ class Prometheus:
         self._limit_s = limit_s
         self._client = PrometheusConnect(url=url.rstrip("/"), retry=Retry(total=0), timeout=limit_s)
         self._thread = ThreadPoolExecutor(max_workers=1, thread_name_prefix="prometheus")
+        self._turn = asyncio.Lock()
         self._open: asyncio.Future[list[dict[str, Any]]] | None = None
         self._again_s = float("-inf")
         self.asked = self.failed = 0
         self.trouble = ""
 
-    async def peaks(self, pool: str, now_s: float) -> Peaks | None:
-        """As LoadHistory.peaks; None where Prometheus does not answer in time, with the reason in `trouble`."""
+    async def peaks(self, pool: str, now_s: float, span: Span = WEEKS) -> Peaks | None:
+        """Of the whole steps before now, oldest first, NaN where there is no sample.
+
+        None where Prometheus does not answer in time, with the reason in `trouble`.
+        """
+        async with self._turn:
+            return await self._peaks(pool, now_s, span)
+
+    async def _peaks(self, pool: str, now_s: float, span: Span) -> Peaks | None:
         hangs = self._open is not None and not self._open.done()
         if hangs or time.monotonic() < self._again_s:
             return None
         self.asked += 1
         try:
-            self._open = asyncio.get_running_loop().run_in_executor(self._thread, self._ask, pool, now_s)
+            loop = asyncio.get_running_loop()
+            self._open = loop.run_in_executor(self._thread, self._ask, pool, now_s, span)
             async with asyncio.timeout(self._limit_s):
-                found = _peaks_in(await asyncio.shield(self._open), now_s)
+                found = _peaks_in(await asyncio.shield(self._open), now_s, span)
         except (
             requests.RequestException,
             PrometheusApiClientException,
@@ -78,13 +98,14 @@ class Prometheus:
     def close(self) -> None:
         self._thread.shutdown(wait=False, cancel_futures=True)
 
-    def _ask(self, pool: str, now_s: float) -> list[dict[str, Any]]:
-        last_s = now_s // STEP_S * STEP_S - 1.0  # a sample at the very end of a step is the next one's
+    def _ask(self, pool: str, now_s: float, span: Span) -> list[dict[str, Any]]:
+        step_s = span.step_s
+        last_s = now_s // step_s * step_s - 1.0  # a sample at the very end of a step is the next one's
         answer = self._client.custom_query_range(
-            query_of(pool),
-            start_time=datetime.fromtimestamp(last_s - (STEPS - 1) * STEP_S, UTC),
+            query_of(pool, span),
+            start_time=datetime.fromtimestamp(last_s - (span.steps - 1) * step_s, UTC),
             end_time=datetime.fromtimestamp(last_s, UTC),
-            step=f"{STEP_S:.0f}",
+            step=f"{step_s:.0f}",
         )
         return list(answer)
 
@@ -96,15 +117,15 @@ class Prometheus:
         self.trouble = trouble
 
 
-def _peaks_in(answer: list[dict[str, Any]], now_s: float) -> Peaks:
+def _peaks_in(answer: list[dict[str, Any]], now_s: float, span: Span) -> Peaks:
     """The samples of one series as whole steps. Raises LookupError, TypeError or ValueError where it is not one."""
-    peaks = np.full(STEPS, np.nan, np.float32)
+    peaks = np.full(span.steps, np.nan, np.float32)
     if len(answer) > 1:
         raise ValueError("more than one series")
-    last = int(now_s // STEP_S) - 1
+    last = int(now_s // span.step_s) - 1
     for at_s, text in answer[0]["values"] if answer else ():
-        value, place = float(text), STEPS - 1 - (last - int(float(at_s) // STEP_S))
-        if math.isfinite(value) and 0 <= place < STEPS:
+        value, place = float(text), span.steps - 1 - (last - int(float(at_s) // span.step_s))
+        if math.isfinite(value) and 0 <= place < span.steps:
             peaks[place] = value
     return peaks
 

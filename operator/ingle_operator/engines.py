@@ -3,17 +3,19 @@
 from __future__ import annotations
 
 import asyncio
+import math
 import time
 from collections.abc import Callable
 
 import aiohttp
 
 from ingle_core.warmpool.probing import Times
-from ingle_core.warmpool.tiers import Level
+from ingle_core.warmpool.tiers import FIRST_SLEEP_S, Level
 from ingle_operator.adapters import SILENT, Adapter, Calls, EngineWord, Outcome
 
 CHANGE_LIMIT_MAX_S = 8.0
 SLOW_LIMIT_MAX_S = 90.0  # one key is worked on no longer than the health check allows
+SLEEP_TIMES = 3.0  # a sleep is given up after so many times what it took before
 PROBE_TOKENS = 8
 LONG_TOKENS = 1024
 AT_ONCE = 8
@@ -39,8 +41,9 @@ class EngineClient:
         self._change_limit_s = min(CHANGE_LIMIT_MAX_S, change_limit_s)
         self._slow_limit_s = min(SLOW_LIMIT_MAX_S, max(self._change_limit_s, slow_limit_s))
 
-    def _calls(self, address: str) -> Calls:
-        return Calls(self._session, address, self._may_act, self._change_limit_s, self._slow_limit_s)
+    def _calls(self, address: str, slow_limit_s: float = math.inf) -> Calls:
+        slow_s = max(self._change_limit_s, min(self._slow_limit_s, slow_limit_s))
+        return Calls(self._session, address, self._may_act, self._change_limit_s, slow_s)
 
     async def word(self, adapter: Adapter, address: str, count: bool = False) -> EngineWord:
         """Whether it sleeps and, if `count`, how many requests run; `SILENT` when it does not say so in time."""
@@ -49,9 +52,11 @@ class EngineClient:
         except (aiohttp.ClientError, TimeoutError, OSError, ValueError, KeyError, TypeError):
             return SILENT
 
-    async def sleep(self, adapter: Adapter, address: str, level: Level) -> Outcome:
-        """To sleep at that level."""
-        return await adapter.sleep(self._calls(address), level)
+    async def sleep(
+        self, adapter: Adapter, address: str, level: Level, sleep_s: float = FIRST_SLEEP_S
+    ) -> Outcome:
+        """To sleep at that level. `sleep_s`: how long that took last; the first one copies the weights and is slow."""
+        return await adapter.sleep(self._calls(address, SLEEP_TIMES * sleep_s), level)
 
     async def wake(
         self, adapter: Adapter, address: str, level: Level, on_send: Callable[[], None]

@@ -27,12 +27,16 @@ AGAIN_AFTER_S = 300.0  # who did not get there in time is left alone for so long
 
 @dataclass(frozen=True)
 class GivesWay:
-    """An engine's goal while another one waits for its room; it wins over the pool's plan until `until_s`."""
+    """An engine's goal while another one waits for its room; it wins over the pool's plan until `until_s`.
+
+    `drops`: asleep, but without its weights in host memory.
+    """
 
     goal: State
     text: str
     waiter: str
     until_s: float
+    drops: bool = False
 
     def holds(self, now_s: float) -> bool:
         return now_s < self.until_s

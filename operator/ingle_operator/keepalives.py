@@ -1,6 +1,7 @@
 """The keep-alive strategies of this process: fed with each pool's load, asked for its plan and when room is short.
 
-All of it can be lost: a pool of which nothing is known is kept for its idleSeconds.
+All of it can be lost: a pool of which nothing is known is kept for its idleSeconds, and what Prometheus knows of the time
+before is learnt again (`reconcile/pastuses.py`).
 """
 
 from __future__ import annotations
@@ -39,6 +40,7 @@ class KeepAlives:
     """One strategy of each kind for all pools that ask for it. `price_s`: as the setting keep_price_s."""
 
     def __init__(self, price_s: float) -> None:
+        self.price_s = price_s
         self._strategies: dict[str, Strategy] = {
             "Histogram": Histogram(0.0),  # where it knows nothing idleSeconds holds
             "GreedyDual": GreedyDual(),
@@ -56,6 +58,17 @@ class KeepAlives:
             if strategy is not None and (before_s is None or now_s - before_s >= PACE_S):
                 strategy.used(Pool(name), now_s)
                 known.put(name, now_s)
+
+    def caught_up(self, later: KeepAlives) -> KeepAlives:
+        """This one, with the last use of each replica that `later` has seen. `later` began when this one ends, or before."""
+        for kind, strategy in self._strategies.items():
+            known = self._used_at_s[kind]
+            for name, at_s in sorted(later._used_at_s[kind].items(), key=lambda one: (one[1], one[0])):
+                before_s = known.get(name)
+                if before_s is None or at_s > before_s:
+                    strategy.used(Pool(name), at_s)
+                    known.put(name, at_s)
+        return self
 
     def evicted(self, kind: str, pool: str, number: int, now_s: float) -> None:
         """A replica gives way to another pool."""

@@ -12,6 +12,7 @@ Key = tuple[str, str]
 
 BACKOFF_FIRST_S = 0.2
 BACKOFF_MAX_S = 60.0
+EVENT_PAUSE_MAX_S = 2.0  # what failed may have been mended by what has just happened
 
 log = logging.getLogger(__name__)
 
@@ -39,7 +40,7 @@ class KeyQueue:
 
     Adding a key that waits does nothing; adding one that runs makes it run once more. `work` returns the seconds
     after which it wants to run again, or None. An exception runs the key again after an exponential pause with
-    jitter; a new `add` does not wait for that pause.
+    jitter; one that is added meanwhile waits for its end too, but no longer than `EVENT_PAUSE_MAX_S`.
     """
 
     def __init__(
@@ -56,11 +57,16 @@ class KeyQueue:
         self._running: dict[Key, asyncio.Task[None]] = {}
         self._timers: dict[Key, asyncio.TimerHandle] = {}
         self._failures: dict[Key, int] = {}
+        self._not_before_s: dict[Key, float] = {}  # by the loop's clock, of keys that failed last
         self._closed = False
 
     def add(self, key: Key) -> None:
         """Call from the loop's own thread."""
         if self._closed:
+            return
+        pause_s = self._not_before_s.get(key, 0.0) - asyncio.get_running_loop().time()
+        if pause_s > 0:
+            self.add_after(key, pause_s)
             return
         timer = self._timers.pop(key, None)
         if timer is not None:
@@ -123,8 +129,16 @@ class KeyQueue:
             count = self._failures[key] = self._failures.get(key, 0) + 1
             pause_s = pause_after_s(count) * random.uniform(0.8, 1.2)
             log.warning("%s: %s: %s; again in %.1f s", "/".join(key), type(error).__name__, error, pause_s)
-            self.add_after(key, pause_s)
+            self._pause(key, pause_s)
             return
         self._failures.pop(key, None)
+        self._not_before_s.pop(key, None)
         if again_s is not None:
             self.add_after(key, again_s)
+
+    def _pause(self, key: Key, pause_s: float) -> None:
+        """After a failure; one that was added while it ran is as one added during the pause."""
+        event_s = min(pause_s, EVENT_PAUSE_MAX_S)
+        self._not_before_s[key] = asyncio.get_running_loop().time() + event_s
+        added = self._added_at_s.pop(key, None) is not None
+        self.add_after(key, event_s if added else pause_s)

@@ -23,17 +23,21 @@ from ingle_operator.meter import Meter
 class Notes:
     """Keys are pod UIDs unless said otherwise.
 
-    `specs`: the last valid spec, by pool. `counted`: the engine's failure is counted. `wake_calls`: a wake call was
+    `specs`: the last valid spec, by pool; `specs_before`: the one before, that its status keeps (`lastgood.py`), with the
+    text and the spec it was read from; `back_failures`: of its engines, by pool; `recalled`: pools whose status was
+    read for failures that an earlier leader saw. `counted`: the engine's failure is counted. `wake_calls`: a wake call was
     sent since it entered Waking, and whether it was answered with success; `wake_refused`: with an error.
     `sleep_entered`, `wake_entered`: this process moved it to Sleeping or Waking; `sleep_sent`: and has told it to sleep
-    since; `sleep_done`: with success. `quiet_at_s`: when a Sleeping engine was first seen drained.
+    since; `sleep_done`: with success. `quiet_at_s`: when a Sleeping engine was first seen drained. `resized`: Kubernetes
+    was asked to reserve less host memory for it.
     `peaks`, `profiles`, `failures`, `status_at_s`: by pool. `troubles`: by pod UID or pool. `trails`: by node, with its
     GPUNode's UID. `written`: UID of one of our objects to the resource version and status of our last status
     write. `told`: (UID, reason) to its last events (time, message). `gives_way`: by victim, `reserved`: by the engine
     that waits, both kept by reconcile.rooms; `short_since_s`: since when an engine waits for room; `room_again_s`: when
     room is looked for again for one that found none; `shunned_until_s`: until when no room is made for it on a node that
     kube-scheduler refused. `pasts`, `wanted_awake`: by pool, of its last plan. `surplus`: sleepers that crowd their node,
-    and why; `surplus_times`: how often in a row that was found. `cache_judged`: it has been told whether the engine found
+    and why; `surplus_times`: how often in a row that was found; `makes_room`: who
+    sleeps ahead of need, and why. `cache_judged`: it has been told whether the engine found
     its weights and compile cache; `cache_misses`: by kind and reason, how many did not. `fetch_failures`: failures of a
     copy in a row, and until when it is not tried again; `fetch_waits`: by weights, of the last plan; `fetch_at_s`: when
     that was made.
@@ -41,6 +45,11 @@ class Notes:
 
     goals: dict[str, tuple[State, str]] = field(default_factory=dict)
     specs: dict[str, InferencePoolSpec] = field(default_factory=dict)
+    specs_before: dict[str, tuple[str, InferencePoolSpec, InferencePoolSpec | None]] = field(
+        default_factory=dict
+    )
+    back_failures: dict[str, Failures] = field(default_factory=dict)
+    recalled: set[str] = field(default_factory=set)
     probed: set[str] = field(default_factory=set)
     counted: set[str] = field(default_factory=set)
     busy_at_s: dict[str, float] = field(default_factory=dict)
@@ -48,6 +57,7 @@ class Notes:
     sleep_entered: set[str] = field(default_factory=set)
     sleep_sent: set[str] = field(default_factory=set)
     sleep_done: set[str] = field(default_factory=set)
+    resized: set[str] = field(default_factory=set)
     wake_entered: set[str] = field(default_factory=set)
     wake_refused: set[str] = field(default_factory=set)
     probes: Probes = field(default_factory=Probes)
@@ -58,6 +68,7 @@ class Notes:
     troubles: dict[str, tuple[str, str]] = field(default_factory=dict)
     wake_ms: dict[str, int] = field(default_factory=dict)
     start_ms: dict[str, int] = field(default_factory=dict)
+    sleep_ms: dict[str, int] = field(default_factory=dict)
     wanted_w: dict[str, tuple[str, int]] = field(default_factory=dict)
     trails: dict[str, tuple[str, Trail]] = field(default_factory=dict)
     requeued: dict[str, Told] = field(default_factory=dict)
@@ -73,6 +84,7 @@ class Notes:
     wanted_awake: dict[str, int] = field(default_factory=dict)
     surplus: dict[str, str] = field(default_factory=dict)
     surplus_times: dict[str, int] = field(default_factory=dict)
+    makes_room: dict[str, str] = field(default_factory=dict)
     wake_count: int = 0
     ledger_conflicts: int = 0
     cache_judged: set[str] = field(default_factory=set)
@@ -93,6 +105,7 @@ class Notes:
             self.wake_entered,
             self.wake_refused,
             self.cache_judged,
+            self.resized,
         ):
             known.discard(uid)
         self.probes.forget(uid)
@@ -104,6 +117,7 @@ class Notes:
             self.troubles,
             self.wake_ms,
             self.start_ms,
+            self.sleep_ms,
             self.wanted_w,
             self.requeued,
             self.gives_way,
@@ -112,6 +126,7 @@ class Notes:
             self.room_again_s,
             self.shunned_until_s,
             self.surplus,
+            self.makes_room,
         ):
             notes.pop(uid, None)
         self.meter.forget(uid)
@@ -120,6 +135,8 @@ class Notes:
         """A pool is gone."""
         for notes in (
             self.specs,
+            self.specs_before,
+            self.back_failures,
             self.peaks,
             self.profiles,
             self.failures,
@@ -129,6 +146,7 @@ class Notes:
             self.wanted_awake,
         ):
             notes.pop(pool, None)
+        self.recalled.discard(pool)
         self.meter.forget_pool(pool)
 
     def goal(self, uid: str, planned: tuple[State, str] | None, now_s: float) -> tuple[State, str] | None:

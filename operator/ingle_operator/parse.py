@@ -6,10 +6,8 @@ from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Any, Generic, TypeVar
 
-import orjson
 from pydantic import BaseModel, ValidationError
 
-from ingle_core.warmpool.tiers import Level, level_of
 from ingle_kit.drains import drains
 from ingle_kit.kube import Object
 from ingle_kit.names import (
@@ -24,6 +22,7 @@ from ingle_kit.names import (
 )
 from ingle_kit.objects import GPUNodeStatus, InferencePoolSpec, PowerBudgetSpec, RoutingPolicySpec, faults
 from ingle_kit.whatif import Taint
+from ingle_operator.need import Need, need_of
 
 S = TypeVar("S", bound=BaseModel)
 Key = tuple[str, str]
@@ -107,35 +106,6 @@ def gpu_node_of(obj: Object) -> GpuNode:
 
 
 @dataclass(frozen=True)
-class Need:
-    """What the engine was placed with, from its own annotation: MiB and W per GPU, host MiB per replica.
-
-    A pool may have changed since; what a running engine takes, which kind it is and how deep it sleeps has not.
-    `engine`: empty for one that was made before there were kinds.
-    """
-
-    awake_mib: int
-    asleep_mib: int
-    host_mib: int
-    busy_w: int
-    engine: str = ""
-    level: Level = Level.L1
-
-
-def _need(text: str) -> Need:
-    placement = orjson.loads(text)
-    memory = placement["memoryMiB"]
-    return Need(
-        int(memory["awake"]),
-        int(memory["asleep"]),
-        int(memory.get("host") or 0),
-        int(placement["watts"]),
-        str(placement.get("engine") or ""),
-        level_of(str(placement.get("level") or "")),
-    )
-
-
-@dataclass(frozen=True)
 class EnginePod:
     """A pod of a pool. `trouble`: why it cannot be placed, or what its container ended with.
 
@@ -189,7 +159,7 @@ def engine_pod_of(obj: Object) -> EnginePod:
         gate=gate.get("status") == "True",
         deleting="deletionTimestamp" in metadata,
         created_at_s=seconds_of(metadata.get("creationTimestamp")),
-        need=_need(annotations.get(ANNOTATION_PLACEMENT, "")),
+        need=need_of(annotations, spec),
         trouble=_trouble(status, conditions),
         placement=annotations.get(ANNOTATION_PLACEMENT, ""),
     )

@@ -19,13 +19,13 @@ from ingle_kit.names import (
     RESOURCE_GPU_MEMORY,
     SCHEDULER_NAME,
 )
-from ingle_kit.objects import InferencePoolSpec, Variant, dump
+from ingle_kit.objects import InferencePoolSpec, Placement, Variant, dump
 from ingle_kit.objects.asks import placement_ask
 from ingle_operator.adapters import ADAPTERS
 from ingle_operator.attach import DRIVERS, Attachment
 from ingle_operator.caches import NodeCache, with_cache
 from ingle_operator.launcher import Launcher, with_launcher
-from ingle_operator.overlay import pod_fields, volumes
+from ingle_operator.overlay import CLOSED, pod_fields, volumes
 from ingle_operator.parse import Pool
 
 BASE_MEMORY_MIB = 2048
@@ -57,11 +57,16 @@ def _revision(spec: InferencePoolSpec, variant: Variant) -> str:
         "engine": dump(spec.engine),
         "variant": dump(variant),
         "template": dump(spec.template),
-        "placement": dump(spec.placement),
+        "placement": _must(spec.placement),
     }
     if spec.warm.level != "L1":
         parts["level"] = spec.warm.level
     return hashlib.sha256(orjson.dumps(parts, option=orjson.OPT_SORT_KEYS)).hexdigest()[:10]
+
+
+def _must(placement: Placement) -> dict[str, Any]:
+    """Without preferences among places that fit: they move no engine that has a place."""
+    return {field: value for field, value in dump(placement).items() if field != "scorerPercent"}
 
 
 DEFAULT_ATTACHMENT = DRIVERS["RuntimeClassEnv"]("")
@@ -108,6 +113,7 @@ def _container(spec: InferencePoolSpec, variant: Variant, attachment: Attachment
         "env": _env(spec.engine.kind, attachment),
         "ports": [{"name": "http", "containerPort": spec.engine.port}],
         "terminationMessagePolicy": "FallbackToLogsOnError",
+        "securityContext": CLOSED,
         "resources": {
             "requests": {"cpu": "100m", "memory": f"{kept_mib}Mi", RESOURCE_GPU_MEMORY: gpu_mib},
             "limits": {"memory": f"{host_mib}Mi", RESOURCE_GPU_MEMORY: gpu_mib},

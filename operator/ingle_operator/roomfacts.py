@@ -13,11 +13,12 @@ from ingle_core.ledger import Ledger
 from ingle_core.placement import Context
 from ingle_core.placement.chance import by_worth, chance_of_use
 from ingle_core.placement.pools import Pools
-from ingle_core.placement.tenants import Spare, Tenant
-from ingle_core.warmpool.tiers import START_COLD, WAKE_L1, seconds_of, sleep_of, wake_of
+from ingle_core.placement.tenants import Spare, Tenant, can_drop
+from ingle_core.warmpool.tiers import START_COLD, WAKE_L1, Level, seconds_of, sleep_of, wake_of
 from ingle_kit.kube import Object
 from ingle_kit.objects import InferencePoolSpec
 from ingle_kit.poolfacts import pool_facts
+from ingle_operator.adapters import ADAPTERS
 from ingle_operator.parse import EnginePod, NodeRecord, Pool
 
 if TYPE_CHECKING:  # the world keeps the columns
@@ -148,7 +149,8 @@ def tenants_of(world: World, loads: Loads, now_s: float) -> list[Tenant]:
             if pod is None or pod.deleting:  # its claim goes when its memory does
                 found.append(replace(tenant, state="Stopping"))
             elif spec is not None and pod.node == name:
-                found.append(_known(world, tenant, pod, spec, loads, now_s))
+                known = _known(world, tenant, pod, spec, loads, now_s)
+                found.append(replace(known, can_drop=_can_drop(ledger, pod, spec)))
     return _by_worth(world, found, loads, now_s)
 
 
@@ -239,6 +241,15 @@ def _held(ledger: Ledger, node: str) -> list[Tenant]:
     return tenants
 
 
+def _can_drop(ledger: Ledger, pod: EnginePod, spec: InferencePoolSpec) -> bool:
+    lowers = ADAPTERS[pod.need.engine or spec.engine.kind].lowers
+    return (
+        lowers
+        and pod.need.level is Level.L1
+        and can_drop(ledger, pod.uid, pod.need.awake_mib, pod.need.busy_w)
+    )
+
+
 def _known(
     world: World, tenant: Tenant, pod: EnginePod, spec: InferencePoolSpec, loads: Loads, now_s: float
 ) -> Tenant:
@@ -258,9 +269,10 @@ def _known(
         asleep_mib=pod.need.asleep_mib,
         priority=spec.priority,
         busy=busy,
+        dropping=way is not None and way.drops and way.holds(now_s) and bool(tenant.host_mib),
         can_sleep=(pod.need.engine or spec.engine.kind) != "Custom",
         chance=1.0 if loads.pools.get(tenant.pool, 0) else chance_of_use(percent, now_s=now_s, idle_s=idle_s),
-        sleep_s=sleep_of(pod.need.level).cost_s,
+        sleep_s=seconds_of(sleep_of(pod.need.level), notes.sleep_ms.get(tenant.uid)),
         wake_s=seconds_of(wake_of(pod.need.level), notes.wake_ms.get(tenant.uid)),
         load_s=seconds_of(START_COLD, notes.start_ms.get(tenant.uid)),
     )

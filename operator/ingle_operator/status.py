@@ -12,10 +12,12 @@ from typing import Any, TypeVar
 from pydantic import BaseModel, ValidationError
 
 from ingle_core.warmpool.facts import Failures
+from ingle_core.warmpool.rollout import BACK_AFTER
 from ingle_kit.kube import Conflict, KubeError, NotFound
 from ingle_kit.names import EVENT, Kind
 from ingle_kit.objects import Condition, timestamp, with_condition
 from ingle_kit.objects.reasons import Reason
+from ingle_operator.lastgood import is_before
 from ingle_operator.parse import Custom, Pool
 from ingle_operator.world import World
 
@@ -23,6 +25,7 @@ MANAGER = "ingle-operator"
 EVENT_EVERY_S = 300.0
 EVENTS_MAX = 8
 TOLD_MAX = 4096
+FAILED_IN_A_ROW, LAST_FAILURE = " engines failed in a row", "; the last: "
 
 S = TypeVar("S", bound=BaseModel)
 Told = dict[tuple[str, str], deque[tuple[float, str]]]
@@ -95,11 +98,46 @@ def _same(old: dict[str, Any], new: dict[str, Any]) -> bool:
 
 
 def count_failure(world: World, pool: Pool, reason: Reason, message: str, revision: str = "") -> None:
-    """One more failure in a row of this pool's `revision`: its next start waits longer."""
-    old = world.notes.failures.get(pool.name, Failures())
+    """One more failure in a row of this pool's `revision`: its next start waits longer.
+
+    Those of the revision before are counted apart: they say nothing of the one that is to replace it.
+    """
+    before = is_before(world, pool, revision)
+    counts = world.notes.back_failures if before else world.notes.failures
+    old = counts.get(pool.name, Failures())
     count = old.count + 1 if old.revision == revision else 1
-    world.notes.failures[pool.name] = Failures(count, time.time(), revision)
-    world.notes.troubles[pool.name] = (reason.value, message)
+    counts[pool.name] = Failures(count, time.time(), revision)
+    if not before:
+        world.notes.troubles[pool.name] = (reason.value, message)
+
+
+def recall_failures(world: World, pool: Pool, revision: str) -> None:
+    """What an earlier leader said of the pool as it is now, the first time that this one looks at it."""
+    if pool.name in world.notes.recalled:
+        return
+    world.notes.recalled.add(pool.name)
+    stalled = recalled(pool)
+    if stalled is not None and pool.name not in world.notes.failures:
+        world.notes.failures[pool.name] = Failures(BACK_AFTER, time.time(), revision)
+        world.notes.troubles[pool.name] = stalled
+
+
+def recalled(pool: Pool) -> tuple[str, str] | None:
+    """Reason and message of a pool whose engines failed too often in a row, by its own status; None: they did not."""
+    for one in _readable(pool.status.get("conditions")):
+        if one.type == "Stalled" and one.status == "True" and one.observed_generation == pool.generation:
+            _, failed, last = one.message.partition(FAILED_IN_A_ROW)
+            return (one.reason, last.partition(LAST_FAILURE)[2]) if failed else None
+    return None
+
+
+def forget_failures(world: World, pool: Pool, revision: str) -> None:
+    """An engine of that revision has started."""
+    if is_before(world, pool, revision):
+        world.notes.back_failures.pop(pool.name, None)
+        return
+    world.notes.failures.pop(pool.name, None)
+    world.notes.troubles.pop(pool.name, None)
 
 
 async def tell(

@@ -11,11 +11,13 @@ from ingle_operator.reconcile.engines import reconcile_engine
 from ingle_operator.reconcile.forecasts import reconcile_forecasts
 from ingle_operator.reconcile.holders import reconcile_holder
 from ingle_operator.reconcile.nodes import reconcile_node
+from ingle_operator.reconcile.pastuses import reconcile_past_uses
 from ingle_operator.reconcile.policies import reconcile_policy
 from ingle_operator.reconcile.pools import reconcile_pool, reconcile_pool_status
 from ingle_operator.reconcile.prefetch import reconcile_fetches
 from ingle_operator.reconcile.residues import reconcile_residues
 from ingle_operator.reconcile.rooms import reconcile_rooms
+from ingle_operator.reconcile.wakeslots import reconcile_wake_slots
 from ingle_operator.world import World
 
 TOPICS: dict[str, Callable[[World, str], Awaitable[float | None]]] = {
@@ -26,8 +28,10 @@ TOPICS: dict[str, Callable[[World, str], Awaitable[float | None]]] = {
     "holder": reconcile_holder,
     "room": reconcile_rooms,
     "residue": reconcile_residues,
+    "wakeslot": reconcile_wake_slots,
     "fetch": reconcile_fetches,
     "forecast": reconcile_forecasts,
+    "pastuse": reconcile_past_uses,
     "budget": reconcile_budgets,
     "policy": reconcile_policy,
 }

@@ -41,6 +41,7 @@ from ingle_operator.keys import Key, KeyQueue
 from ingle_operator.leader import Leader
 from ingle_operator.ledgers import Ledgers
 from ingle_operator.notes import Notes
+from ingle_operator.pastuses import PastUses
 from ingle_operator.prefetch import copier_of
 from ingle_operator.readings import limits_in, memory_in
 from ingle_operator.roomfacts import NodeColumns, PoolContext
@@ -68,6 +69,7 @@ class World:
         self.kube = FencedKube(fence=leader.check, write_limit_s=limit_s, kubeconfig=kubeconfig)
         self.notes = Notes()
         self.keepalives = KeepAlives(settings.keep_price_s)
+        self.past_uses = PastUses()
         self.scaling = notes_of(settings)
         self.columns = NodeColumns()
         self.pool_context = PoolContext()
@@ -142,8 +144,10 @@ class World:
         self.touch_budgets()
         self.add("room", ALL)
         self.add("residue", ALL)
+        self.add("wakeslot", ALL)
         self.add("fetch", ALL)
         self.add("forecast", ALL)
+        self.add("pastuse", ALL)
         for name in {key[1] for key in self.gpu_nodes.store} | self.agent_nodes():
             self.add("node", name)
         managed = {node.name for node in self.nodes.store.values() if LABEL_MANAGED in node.labels}

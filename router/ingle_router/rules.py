@@ -17,6 +17,7 @@ Compile = Callable[[str], Callable[[Question], object]]
 """Compiles a CEL expression; raises ValueError where it is broken."""
 
 LASTING: Final = frozenset({Reason.VARIANT_FITS_NO_GPU, Reason.ENGINE_NEVER_READY})
+MAY_SERVE: Final = frozenset({"Starting", "Awake", "Sleeping", "AsleepL1", "AsleepL2", "Waking"})
 PASSING: Final = frozenset({Reason.INSUFFICIENT_WATTS, Reason.INSUFFICIENT_MEMORY})
 PORT_DEFAULT: Final = 8000
 
@@ -91,14 +92,19 @@ def _unix_s(time: str | None) -> float:
 
 
 def _obstacle(obj: Object) -> tuple[str, bool]:
-    """Why the pool cannot serve, by its conditions, and whether waiting is no help."""
+    """Why the pool cannot serve, by its conditions, and whether waiting is no help.
+
+    A pool whose last engines failed is worth a wait, bounded by its hold, while another of them is on its way or asleep.
+    """
     now = _conditions(obj)
     stalled, ready = now.get("Stalled", {}), now.get("Ready", {})
+    engines = (obj.get("status") or {}).get("engines") or ()
+    coming = any(engine.get("state") in MAY_SERVE for engine in engines)
     if stalled.get("status") == "True":
-        return stalled.get("reason") or "Stalled", True
+        return stalled.get("reason") or "Stalled", not coming
     reason = ready.get("reason", "")
     if ready.get("status") == "False" and reason in LASTING | PASSING:
-        return reason, reason in LASTING
+        return reason, reason in LASTING and not coming
     return "", False
 
 

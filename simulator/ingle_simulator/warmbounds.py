@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from bisect import bisect_left
+from collections.abc import Mapping, Sequence
 from itertools import pairwise
 
 from ingle_simulator.functions import App
@@ -24,6 +25,22 @@ def belady_misses(models: Sequence[str], slots: int) -> int:
                 del held[max(held, key=held.__getitem__)]
         held[model] = ahead
     return misses
+
+
+def least_wait_s(models: Sequence[str], load_s: Mapping[str, float], slots: int, percentile: float) -> float:
+    """No less can be the percentile of waits, of all requests, where models load on demand; `load_s` by model, above 0.
+
+    If all slots held only models that load for t or longer, and the future were known, still more than so many requests
+    would wait for one of them: the longest such t, 0 where there is none.
+    """
+    most = len(models) - math.ceil(len(models) * percentile / 100)
+    times_s = sorted(set(load_s.values()), reverse=True)
+
+    def too_many(t_s: float) -> bool:
+        return belady_misses([model for model in models if load_s[model] >= t_s], slots) > most
+
+    first = bisect_left(times_s, True, key=too_many)
+    return times_s[first] if first < len(times_s) else 0.0
 
 
 def fewest_cold_starts(apps: Sequence[App], budget_gb_min: float) -> int:

@@ -94,7 +94,7 @@ MARKS = [
             {},
             "ingle.dev/requeue, hardware and fetches are written",
         )
-        for name in ("hardware", "fetches")
+        for name in ("level", "hardware", "fetches")
     ),
     ({"labels": {"ingle.dev/pool": "llama"}}, {}, "the labels ingle.dev/pool, ingle.dev/variant and"),
     ({"labels": {"ingle.dev/revision": "1"}}, {}, "the labels ingle.dev/pool, ingle.dev/variant and"),

@@ -53,7 +53,7 @@ EXPECTED = {
         (("patch",), tuple(f"ingle.dev/{plural}/status" for plural in OURS if plural != "gpunodes")),
         ((*READ, "create", "patch"), ("ingle.dev/gpunodes",)),
         ((*FOLLOW, "create", "delete"), ("/pods",)),
-        (("patch",), ("/pods/status",)),
+        (("patch",), ("/pods/status", "/pods/resize")),
         (("create",), ("/events",)),
     ),
     "router": rights(

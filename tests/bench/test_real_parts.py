@@ -24,12 +24,15 @@ from bench.real.beside import (
     slice_of,
 )
 from bench.real.objects import Shape, gpu_node, gpu_node_status, kube_node, shapes
+from bench.real.unclaimed import InMemory
 
 from ingle_core.facts import Columns, GpuNode, node_facts
-from ingle_core.ledger import Ledger
+from ingle_core.ledger import Ledger, PodRef, claim
 from ingle_core.placement import Context, ask_from_annotation, rank
 from ingle_core.placement.fragmentation import Fragmentation
 from ingle_core.placement.mix import AskClass, mix_of
+from ingle_extender.nodes import Nodes, Seen
+from ingle_kit.ledger import Written
 from ingle_kit.names import ANNOTATION_PLACEMENT
 from ingle_kit.objects import GPUNodeSpec, GPUNodeStatus, InferencePoolSpec
 from ingle_kit.whatif import Question
@@ -174,3 +177,23 @@ def test_rank_alone_puts_nearly_every_pod_on_a_warm_node_with_room() -> None:
         landed += rank(ask, columns, now_s=0.0, context=context).node in warm
         could += bool(warm)
     assert landed == could > 4
+
+
+async def test_a_claim_that_is_kept_in_memory_is_seen_by_the_next_filter() -> None:
+    claimed: list[str] = []
+    made = Nodes(on_claimed=claimed.extend)
+    body = gpu_node(Shape("a", gpus=1)) | gpu_node_status(Shape("a", gpus=1))
+    body["metadata"] |= {"uid": "u", "resourceVersion": "7"}
+    made.take("a", Seen.of(body))
+    ledgers = InMemory(made)
+    for uid in ("p1", "p2"):
+        outcome = await ledgers.write(
+            "a",
+            lambda ledger, uid=uid: claim(
+                ledger, PodRef(uid, "d/p"), ("GPU-a-0",), memory_mib=30_000, watts=0, at=""
+            ),
+        )
+        assert isinstance(outcome, Written)
+        assert made.node_of(uid) == "a"
+    assert sorted(set(claimed)) == ["p1", "p2"]
+    assert made.columns.gpu["headroom_mib"][0, 0] == 20_000

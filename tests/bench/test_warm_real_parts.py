@@ -8,11 +8,12 @@ import asyncio
 import gzip
 import json
 from collections import Counter
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import pytest
-from bench.warmreal import faults, zipf
+from bench.warmreal import faults, waits, zipf
 from bench.warmreal.arrivals import dealt, read_mooncake, together
 from bench.warmreal.dualpod import LAUNCHED, Dual, Placed, Replay, Rules
 from bench.warmreal.enginelogs import Wakes, wakes_of
@@ -20,6 +21,7 @@ from bench.warmreal.load import Ask, Bursts, bursty, percentile
 from bench.warmreal.moves import Moves
 from bench.warmreal.pools import LONG_CONTEXT_TOKENS, long_names, names, pool, profile
 from bench.warmreal.run import Seen
+from bench.warmreal.waits import Told
 from pydantic import ValidationError
 
 from ingle_kit.objects import InferencePoolSpec
@@ -187,10 +189,53 @@ def test_a_dual_pod_that_fits_nowhere_gets_the_room_of_the_first_that_ends() -> 
     assert dual.held[1][1] > dual.held[0][1]
 
 
+SLEPT = [Told(0, "u", "p", "Awake", frozenset({"g0"})), Told(2, "u", "p", "Sleeping", frozenset({"g0"}))]
+BESIDE = Told(0, "v", "q", "Awake", frozenset({"g0", "g1"}))
+
+
+@pytest.mark.parametrize(
+    ("told", "cause", "spent_s"),
+    [
+        ([*SLEPT, Told(4.5, "u", "p", "Waking"), Told(5.2, "u", "p", "Awake")], waits.FALLING, 1.5),
+        ([*SLEPT, Told(9.0, "u", "p", "Waking")], waits.FALLING, 3.0),
+        ([Told(0, "u", "p", "Asleep", frozenset({"g0"})), BESIDE], waits.DECIDING, 3.0),
+        (
+            [Told(0, "u", "p", "Asleep", frozenset({"g0"})), replace(BESIDE, state="Sleeping")],
+            waits.ROOM,
+            3.0,
+        ),
+        (
+            [Told(0, "u", "p", "Asleep", frozenset({"g0"})), replace(BESIDE, state="Waking")],
+            waits.BESIDE,
+            3.0,
+        ),
+        (
+            [Told(0, "u", "p", "Asleep", frozenset({"g2"})), replace(BESIDE, state="Waking")],
+            waits.DECIDING,
+            3.0,
+        ),
+        ([Told(0, "u", "p", "Waking")], waits.WAKING, 3.0),
+        ([Told(0, "u", "p", "Awake")], waits.AFTER, 3.0),
+        ([Told(0, "u", "p", "Starting")], waits.STARTING, 3.0),
+    ],
+)
+def test_a_held_request_is_told_what_it_waited_for(told: list[Told], cause: str, spent_s: float) -> None:
+    seconds = waits.spent(told, "p", 3.0, 6.0)
+    assert sum(seconds.values()) == pytest.approx(3.0)
+    assert seconds[cause] == pytest.approx(spent_s)
+    assert waits.blamed(seconds, wake_s=0.8) == cause
+
+
+def test_the_wake_itself_is_no_ones_fault() -> None:
+    told = [Told(0, "u", "p", "Asleep"), Told(1.0, "u", "p", "Waking"), Told(2.0, "u", "p", "Awake")]
+    assert waits.blamed(waits.spent(told, "p", 0.5, 2.1), wake_s=1.0) == waits.DECIDING
+
+
 def seen(first_s: list[float], *, failed: int = 0, starts: int = 0) -> Seen:
     answers = [Answer("m", status=200) for _ in first_s] + [Answer("m", status=500, fault="x")] * failed
     held = [("m00", s) for s in first_s]
-    return Seen(answers, held, [], [], starts, 19, starts, {"hot": 1}, [], 0, 0.5)
+    spent = [dict.fromkeys(waits.CAUSES, 0.0) | {waits.ROOM: s - 0.8, waits.WAKING: 0.8} for s in first_s]
+    return Seen(answers, held, [], [], starts, 19, starts, {"hot": 1}, [], 0, 0.5, spent)
 
 
 def by_name(rows: list[dict[str, Any]]) -> dict[str, dict[str, Any]]:
@@ -215,6 +260,22 @@ def test_each_target_of_the_zipf_part_is_missed_by_what_misses_it(warm: Seen, me
     assert rows["zipf_ttft_held_p95"]["baseline_value"] == pytest.approx(
         43.0 / profile("m00").wake_l1_s, abs=0.001
     )
+
+
+@pytest.mark.parametrize(
+    ("kept", "met"),
+    [
+        (seen([0.9]), {}),
+        (seen([0.9, 2.0]), {"part_ttft_held_p95": False}),
+        (seen([0.9], failed=1), {"part_requests_failed": False}),
+    ],
+)
+def test_what_is_kept_awake_is_held_to_the_same(kept: Seen, met: dict[str, bool]) -> None:
+    rows = by_name(zipf._kept_rows("part", zipf.Sizes(), kept, seen([43.0], starts=19), target=True))
+    told = {name: row["met"] for name, row in rows.items() if row["target"] is not None}
+    assert told == dict.fromkeys(told, True) | met
+    late = {name.partition("for ")[2]: row["value"] for name, row in rows.items() if "waiting for" in name}
+    assert late == dict.fromkeys(waits.CAUSES, 0) | {waits.ROOM: len(met) if len(kept.held) > 1 else 0}
 
 
 def test_the_rows_of_faults_miss_their_targets_where_anything_was_lost_or_left() -> None:

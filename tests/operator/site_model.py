@@ -44,7 +44,8 @@ async def until(check: Callable[[], Any], what: str, timeout_s: float = 30.0) ->
 
 
 class Site:
-    """Places pods, runs engines, streams measurements and demand. `faults`: pool to NeverReady, Crash, No/sleep or No/wake_up."""
+    """Places pods, runs engines, streams measurements and demand. `faults`: pool, or an argument, to NeverReady,
+    Crash, No/sleep or No/wake_up."""
 
     until = staticmethod(until)
 
@@ -60,6 +61,7 @@ class Site:
         self.said: dict[str, dict[str, int]] = {}  # by pool: what routers have read of its engines
         self.pickable = True
         self.places = True
+        self.numa_mib = 0  # of each node's one NUMA zone; 0: agents tell of none
         self.closed: set[str] = set()  # nodes that the scheduler leaves out
         self.refusal = ""  # what the scheduler says of a pod it cannot place; it still binds one with a claim
         self.running = 0  # requests in every engine that no router knows of
@@ -237,7 +239,10 @@ class Site:
             with contextlib.suppress(NotFound):
                 live = await self.kube.get(names.GPU_NODE, node)
                 if (live["metadata"]["uid"], gpus) != told:
-                    patch = {"status": {"gpus": gpus, "observedRevision": 0}}
+                    numa = [{"zone": 0, "memoryMiB": {"total": self.numa_mib, "free": self.numa_mib}}]
+                    patch = {
+                        "status": {"gpus": gpus, "numa": numa if self.numa_mib else [], "observedRevision": 0}
+                    }
                     await self.kube.merge_patch(names.GPU_NODE, node, patch, subresource="status")
                     told = (live["metadata"]["uid"], gpus)
             await asyncio.sleep(0.1)
@@ -311,7 +316,15 @@ class Site:
             while left:
                 uuid = min(left, key=self._use)  # anew each time: others choose meanwhile
                 left.discard(uuid)
-                plan = partial(claim, pod=ref, gpus=[uuid], memory_mib=AWAKE_MIB, watts=300, at=now())
+                plan = partial(
+                    claim,
+                    pod=ref,
+                    gpus=[uuid],
+                    memory_mib=AWAKE_MIB,
+                    watts=300,
+                    at=now(),
+                    **self._host_of(pod),
+                )
                 self._placed[ref.uid] = uuid
                 result = await write(self.scheduler, node, plan)
                 if isinstance(result, Written):
@@ -319,6 +332,12 @@ class Site:
                     return node, (uuid,)
                 del self._placed[ref.uid]
         return None
+
+    def _host_of(self, pod: Object) -> dict[str, int]:
+        """The host memory that it asks for, where nodes have zones."""
+        ask = msgspec.json.decode(pod["metadata"]["annotations"][names.ANNOTATION_PLACEMENT])
+        host_mib = ask["memoryMiB"].get("host") or 0
+        return {"host_zone": 0, "host_mib": host_mib} if self.numa_mib and host_mib else {}
 
     def _use(self, uuid: str) -> tuple[int, str]:
         return list(self._placed.values()).count(uuid), uuid
@@ -335,7 +354,8 @@ class Site:
         metadata = pod["metadata"]
         pool = metadata["labels"][names.LABEL_POOL]
         engine = Engine(metadata["uid"], pool, node, gpus, self._next_address())
-        fault = self.faults.get(pool)
+        args = pod["spec"]["containers"][0].get("args") or []
+        fault = next((self.faults[name] for name in (pool, *args) if name in self.faults), None)
         if fault == "Crash":
             await self.set_status(metadata["name"], {"phase": "Failed", "reason": "Error", "message": "boom"})
             return engine

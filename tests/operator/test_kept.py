@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+from functools import partial
 from typing import Any
 
 from ingle_core.placement import TEXTS
@@ -10,10 +11,15 @@ from ingle_core.placement import Reason as NodeReason
 from ingle_kit import names
 from ingle_kit.kube import Kube
 from ingle_operator.reconcile.residues import FOUND_TIMES, reconcile_residues
+from ingle_operator.reconcile.wakeslots import reconcile_wake_slots
 from ingle_operator.roomfacts import loads_of, tenants_of
 from ingle_operator.world import ALL
 
 LONG = {"asleep": 1, "idleSeconds": 3600}
+
+
+def engine_of(site: Any, pool: str) -> Any:
+    return next((e for e in site.engines.values() if e.pool == pool), None)
 
 
 async def serving(site: Any, pool: str) -> Any:
@@ -128,3 +134,32 @@ async def test_a_sleeper_above_the_share_of_its_gpu_stops_as_far_as_its_pools_fl
         await site.until(one_left, "the one above the floor stops")
         await reconcile_residues(world, ALL)
         assert not world.notes.surplus
+
+
+async def test_what_keep_alive_holds_sleeps_ahead_where_a_sleeper_beside_it_could_not_wake_at_once(
+    kube: Kube, site: Any, operators: Any, bodies: Any
+) -> None:
+    """A GPU has room for one awake."""
+    await site.node("n1")
+    await site.router("n1")
+    async with operators.running() as world:
+        for pool in ("used", "beside"):
+            warm = {"asleep": 1, "idleSeconds": 1, "keepAlive": "GreedyDual"}
+            await kube.create(names.INFERENCE_POOL, bodies.pool(pool, warm=warm))
+            mine = partial(engine_of, site, pool)
+            await site.until(lambda mine=mine: mine() is not None and mine().asleep, f"{pool} sleeps")
+        site.ask("default/used", 1)
+        used = await serving(site, "used")
+        site.ask("default/used", 0)
+
+        async def asleep() -> bool:
+            world.notes.sleep_ms[used.uid] = 2000  # as on an H100; the site's engines sleep at once
+            await reconcile_wake_slots(world, ALL)
+            return bool(used.asleep)
+
+        await site.until(asleep, "what is held sleeps, though nobody asks for the other")
+        assert not world.notes.gives_way
+        assert world.notes.makes_room.keys() <= {used.uid}
+        site.ask("default/beside", 1)
+        await serving(site, "beside")
+        assert not world.notes.gives_way

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import asyncio
+import itertools
 
-from ingle_operator.keys import BACKOFF_MAX_S, Key, KeyQueue, pause_after_s
+from ingle_operator.keys import BACKOFF_FIRST_S, BACKOFF_MAX_S, Key, KeyQueue, pause_after_s
 
 
 async def settled(queue: KeyQueue) -> None:
@@ -69,6 +70,46 @@ async def test_a_key_that_fails_comes_again_and_does_not_stop_others() -> None:
         while tries.get(("pool", "bad"), 0) < 3:  # noqa: ASYNC110  # the dict has no event
             await asyncio.sleep(0.01)
     assert tries["pool", "good"] == 1
+    await queue.close()
+
+
+async def test_events_do_not_run_a_key_that_fails_without_its_pause() -> None:
+    tries_s: list[float] = []
+    loop = asyncio.get_running_loop()
+
+    async def work(key: Key) -> None:
+        tries_s.append(loop.time())
+        queue.add(key)  # as its own write would
+        if len(tries_s) < 3:
+            raise ValueError("broken")
+
+    queue = KeyQueue(work, workers=1)
+    async with asyncio.timeout(10):
+        while len(tries_s) < 3:
+            queue.add(("pool", "a"))
+            await asyncio.sleep(0)
+    gaps_s = [after - before for before, after in itertools.pairwise(tries_s[:3])]
+    assert all(gap_s >= 0.8 * BACKOFF_FIRST_S * (1 - 1e-6) for gap_s in gaps_s)
+    await queue.close()
+
+
+async def test_a_key_that_works_again_waits_for_no_pause() -> None:
+    tries: list[Key] = []
+
+    async def work(key: Key) -> None:
+        tries.append(key)
+        if len(tries) == 1:
+            raise ValueError("broken")
+
+    queue = KeyQueue(work, workers=1)
+    queue.add(("pool", "a"))
+    async with asyncio.timeout(10):
+        while len(tries) < 2:  # noqa: ASYNC110  # the list has no event
+            await asyncio.sleep(0.01)
+    await settled(queue)
+    queue.add(("pool", "a"))
+    await settled(queue)
+    assert len(tries) == 3
     await queue.close()
 
 

@@ -6,7 +6,8 @@ from dataclasses import replace
 
 from ingle_core.ledger import Ledger, applied
 from ingle_kit.objects import GPUNodeStatus
-from ingle_operator.parse import EnginePod, Need
+from ingle_operator.need import Need
+from ingle_operator.parse import EnginePod
 from ingle_operator.reconcile.rebuild import rebuilt, taken_over
 
 

@@ -43,6 +43,30 @@ def test_a_pool_cannot_serve_for_the_reasons_that_count(
     assert pool(*conditions) == obstacle
 
 
+@pytest.mark.parametrize("kind", ["Stalled", "Ready"])
+@pytest.mark.parametrize(
+    ("states", "lasting"),
+    [
+        ([], True),
+        (["Pending"], True),
+        (["Failed", "Stopping"], True),
+        (["Starting"], False),
+        (["AsleepL2"], False),
+    ],
+)
+def test_waiting_helps_where_engines_failed_but_one_is_on_its_way(
+    kind: str, states: list[str], lasting: bool
+) -> None:
+    conditions = [condition(kind, "True" if kind == "Stalled" else "False", "EngineNeverReady")]
+    status = {
+        "conditions": conditions,
+        "engines": [{"pod": str(n), "state": s} for n, s in enumerate(states)],
+    }
+    metadata = {"name": "a", "namespace": "n", "generation": 2}
+    read = pool_of({"metadata": metadata, "spec": SPEC, "status": status}).pool
+    assert (read.obstacle, read.lasting) == ("EngineNeverReady", lasting)
+
+
 def test_a_pool_reads_its_port_contexts_and_hold() -> None:
     hold = {"seconds": 5, "heartbeatSeconds": 2, "waiting": 7}
     read = pool_of({"metadata": {"name": "a", "namespace": "n"}, "spec": SPEC | {"hold": hold}})

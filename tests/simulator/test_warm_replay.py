@@ -15,7 +15,7 @@ from ingle_simulator import functions, genai, warmmade
 from ingle_simulator.functions import App
 from ingle_simulator.lines import TraceError
 from ingle_simulator.warm import MINUTES, SLOTS, kind
-from ingle_simulator.warmbounds import belady_misses, fewest_cold_starts
+from ingle_simulator.warmbounds import belady_misses, fewest_cold_starts, least_wait_s
 from ingle_simulator.warmminutes import replay as replay_minutes
 from ingle_simulator.warmslots import Found, Request, Room, replay
 
@@ -108,6 +108,22 @@ def test_no_strategy_begins_fewer_loads_than_belady(name: str, models: str) -> N
     requests = [Request(60.0 * i, model, 0) for i, model in enumerate(models)]
     out = replay(SLOTS[name](), requests, LOAD_S, Room(slots=2))
     assert out.found.count(COLD) >= belady_misses(models, 2)
+
+
+@pytest.mark.parametrize("percentile", [50, 80, 99])
+@settings(max_examples=40)
+@given(st.text("abcd", min_size=1, max_size=40))
+def test_no_strategy_waits_less_than_the_bound(percentile: float, models: str) -> None:
+    requests = [Request(100.0 * number, model, 1.0) for number, model in enumerate(models)]
+    bound_s = least_wait_s(models, LOAD_S, 2, percentile)
+    for strategy in (Fixed(math.inf), GreedyDual(), ExpectedUse()):
+        assert replay(strategy, requests, LOAD_S, Room(2)).wait_s(percentile) >= bound_s
+
+
+def test_the_bound_is_the_longest_load_that_too_many_wait_for() -> None:
+    assert least_wait_s("cacbcacb", LOAD_S, 1, 99) == 30  # c once, and that is one in eight
+    assert least_wait_s("cacbcacb", LOAD_S, 1, 80) == 20  # one may wait for c, not for b as well
+    assert least_wait_s("aaaa", LOAD_S, 1, 50) == 0
 
 
 def test_belady_gives_up_the_one_used_furthest_ahead() -> None:

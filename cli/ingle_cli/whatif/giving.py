@@ -16,7 +16,7 @@ from ingle_core.ledger import Holder
 from ingle_core.placement import NOTHING_ELSE, Ask, Assumed, Context
 from ingle_core.placement.chance import chance_of_use
 from ingle_core.placement.room import Room, make_room
-from ingle_core.placement.tenants import Spare, Tenant
+from ingle_core.placement.tenants import Spare, Tenant, can_drop
 
 Needs = Mapping[str, Ask]  # by pod UID
 
@@ -54,6 +54,8 @@ def _tenant(node: GpuNode, holder: Holder, pool: Object | None, need: Ask | None
     claims = [(gpu.uuid, c) for gpu in node.spec.gpus for c in gpu.claims if c.pod_uid == holder.uid]
     hosted = [(z.zone, c.memory_mib) for z in node.spec.zones for c in z.claims if c.pod_uid == holder.uid]
     spec = (pool or {}).get("spec") or {}
+    kind = (spec.get("engine") or {}).get("kind")
+    level = (spec.get("warm") or {}).get("level", "L1")
     memory_mib = max((claim.memory_mib for _, claim in claims), default=0)
     return Tenant(
         uid=holder.uid,
@@ -69,7 +71,10 @@ def _tenant(node: GpuNode, holder: Holder, pool: Object | None, need: Ask | None
         priority=spec.get("priority", "Normal"),
         busy=pool is not None and _loaded(pool),
         chance=chance_of_use(_percent(pool), now_s=now_s, idle_s=0.0),
-        can_sleep=need is not None and (spec.get("engine") or {}).get("kind") != "Custom",
+        can_sleep=need is not None and kind != "Custom",
+        can_drop=need is not None
+        and (kind, level) == ("VLLM", "L1")
+        and can_drop(node.spec, holder.uid, need.memory_mib.awake, need.watts),
     )
 
 

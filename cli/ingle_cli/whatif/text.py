@@ -15,7 +15,7 @@ from ingle_core.placement.room import Outcome, Room
 from ingle_kit.whatif import Answer, Question
 
 NO_VARIANT = "VariantFitsNoGPU"
-_TO = {"Asleep": "sleeps", "Ended": "stops"}
+_TO = {"Asleep": "sleeps", "Dropped": "drops its weights", "Ended": "stops"}
 
 
 @dataclass(frozen=True)

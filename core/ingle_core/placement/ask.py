@@ -38,6 +38,7 @@ class Ask(
 
     `model`: whose weights it loads, `weights`: their name on nodes' disks, empty: the model's; `compile_key`: base of
     the compile cache it can use; empty: not told.
+    `scorers`: percent of their usual weight for scorers by name in camelCase; not named: 100, unknown: ignored.
     `gpu_annotation`: what the way of attachment wants beside `ingle.dev/gpus`.
     """
 
@@ -54,6 +55,7 @@ class Ask(
     model: str = ""
     compile_key: str = ""
     weights: str = ""
+    scorers: dict[str, int] = {}
     gpu_annotation: GpuAnnotation | None = None
 
     @property
@@ -64,6 +66,7 @@ class Ask(
     def __post_init__(self) -> None:
         least = {"gpus": (self.gpus, 1), "memoryMiB.awake": (self.memory_mib.awake, 1)}
         least |= {"memoryMiB.host": (self.memory_mib.host, 0), "watts": (self.watts, 0)}
+        least |= {f"scorers.{name}": (percent, 0) for name, percent in self.scorers.items()}
         for field, (value, minimum) in least.items():
             if value < minimum:
                 raise ValueError(f"{field} must be at least {minimum}, not {value}")

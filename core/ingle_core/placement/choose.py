@@ -24,6 +24,8 @@ def choose(view: View, row: int, passed: Array, scores: Array) -> Choice | Reaso
     Every set of the GPUs that passed is looked at. Nearest first (see `_nearness`), then the best scores, then the
     cheapest in watts, then the first on the node.
     """
+    if view.ask.gpus == 1:
+        return _choose_one(view, row, passed, scores)
     sets = _sets(view, row)
     near = _nearness(view, sets)
     usable = passed[sets.places, row].all(axis=1) & _allowed(view, sets)
@@ -40,12 +42,20 @@ def choose(view: View, row: int, passed: Array, scores: Array) -> Choice | Reaso
     return Reason.INSUFFICIENT_HOST_MEMORY if len(kept) else Reason.INSUFFICIENT_WATTS
 
 
+def _choose_one(view: View, row: int, passed: Array, scores: Array) -> Choice | Reason:
+    """The same for a single GPU, which may be a MIG instance: it is near itself. Few numbers, so without numpy."""
+    growth_w, spare_w = view.growth_w[:, row].tolist(), int(view.node["spare_w"][row])
+    kept = [i for i, one in enumerate(passed[:, row].tolist()) if one and growth_w[i] <= max(0, spare_w)]
+    worth = np.round(scores[:, row].astype(np.float64), 5).tolist()
+    for place in sorted(kept, key=lambda i: (-worth[i], growth_w[i])):
+        fits, zone = _host_zone(view, row, (place,))
+        if fits:
+            return Choice((place,), zone)
+    return Reason.INSUFFICIENT_HOST_MEMORY if kept else Reason.INSUFFICIENT_WATTS
+
+
 def _sets(view: View, row: int) -> Candidates:
-    """All sets as large as asked, by position on the node; single GPUs may be MIG instances."""
-    if view.ask.gpus == 1:
-        gpus = view.left_mib.shape[0]
-        none = np.zeros(gpus, dtype=np.int32)
-        return Candidates(np.arange(gpus)[:, None], none, none, none)
+    """All sets of several GPUs, as large as asked, by position on the node."""
     groups = view.columns.groupings[name_at(view, row)]
     found = candidates(groups.shape, view.ask.gpus)
     return found._replace(places=np.array(groups.places, dtype=np.intp)[found.places])
@@ -77,11 +87,11 @@ def _host_zone(view: View, row: int, places: tuple[int, ...]) -> tuple[bool, int
     host_mib = view.ask.memory_mib.host
     if host_mib == 0:
         return True, None
-    rooms = view.zone_headroom_mib[:, row]
+    rooms = view.zone_headroom_mib[:, row].tolist()
     near = (
         [] if view.ask.numa == "None" else sorted({int(view.gpu["zone_at"][i, row]) for i in places} - {-1})
     )
-    far = [] if view.ask.numa == "Required" else np.argsort(-rooms, kind="stable").tolist()
+    far = [] if view.ask.numa == "Required" else sorted(range(len(rooms)), key=lambda at: -rooms[at])
     zones = view.columns.facts[name_at(view, row)].zones
     for at in [*near, *far]:
         if at < len(zones) and rooms[at] >= host_mib:

@@ -53,6 +53,7 @@ class Site:
             return (-1, 0.0)
         going = [t for t in self.tenants if self.rules.may_ever(t)]
         first: list[tuple[Tenant, To]] = [(t, "Asleep") for t in going if t.state == "Awake" and t.can_sleep]
+        first += [(t, "Dropped") for t in going if t.can_drop]
         first += [(t, "Ended") for t in going]
         return min(((t.tier(to), t.cost_s(to)) for t, to in first), default=(99, 0.0))
 
@@ -98,6 +99,7 @@ def _cleared(site: Site, gpu: GpuFacts, chosen: Changes) -> dict[str, To] | None
 
     while short_mib() > 0:
         steps = [s for s in site.rules.steps(site.tenants, after) if gpu.uuid in s.tenant.gpus]
+        steps = [s for s in steps if s.to != "Dropped"]  # that gives host memory only
         if not steps:
             return None
         step = min(steps, key=lambda s: _order(s, freed_mib(s.tenant, s.to, gpu.uuid)))
@@ -107,7 +109,12 @@ def _cleared(site: Site, gpu: GpuFacts, chosen: Changes) -> dict[str, To] | None
 
 def _next_for_watts(site: Site, chosen: Changes) -> Step | None:
     steps = site.rules.steps(site.tenants, chosen)
-    return min(steps, key=lambda s: _order(s, s.tenant.watts * len(s.tenant.gpus)), default=None)
+    return min(steps, key=lambda s: _order(s, _watts_or_host_mib(s)), default=None)
+
+
+def _watts_or_host_mib(step: Step) -> int:
+    """What the step gives of that, one and the same for all steps of a tier."""
+    return step.tenant.host_mib if step.to == "Dropped" else step.tenant.watts * len(step.tenant.gpus)
 
 
 def _order(step: Step, gain: int) -> tuple[int, float, str, str]:
@@ -116,7 +123,7 @@ def _order(step: Step, gain: int) -> tuple[int, float, str, str]:
 
 
 def _pruned(site: Site, chosen: dict[str, To]) -> dict[str, To]:
-    """Without any victim that is not needed, the dearest tried first; one that need only sleep only sleeps."""
+    """Without any victim that is not needed, the dearest tried first; none stops where less is enough."""
     going = under_way(site.tenants)
     by_uid = {t.uid: t for t in site.tenants}
     shrunk = True
@@ -126,9 +133,17 @@ def _pruned(site: Site, chosen: dict[str, To]) -> dict[str, To]:
         dearest = sorted(victims, key=lambda u: (-by_uid[u].tier(chosen[u]), -by_uid[u].cost_s(chosen[u]), u))
         for uid in dearest:
             less = {other: to for other, to in chosen.items() if other != uid}
-            could_sleep = chosen[uid] == "Ended" and by_uid[uid].state == "Awake" and by_uid[uid].can_sleep
-            tries: list[dict[str, To]] = [less, {**less, uid: "Asleep"}] if could_sleep else [less]
+            tries: list[dict[str, To]] = [less]
+            if chosen[uid] == "Ended":
+                tries += [{**less, uid: to} for to in _milder(by_uid[uid])]
             better = next((one for one in tries if site.place(one) is not None), None)
             if better is not None:
                 chosen, shrunk = better, True
     return chosen
+
+
+def _milder(tenant: Tenant) -> list[To]:
+    """What it could do instead of stopping."""
+    if tenant.state == "Awake":
+        return ["Asleep"] if tenant.can_sleep else []
+    return ["Dropped"] if tenant.can_drop else []

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field
-from itertools import repeat
 from typing import Final, NamedTuple
 
 import numpy as np
@@ -20,6 +19,8 @@ from ingle_core.placement.view import Array, Assumed, View
 
 SILENT_AFTER_S: Final = 90.0
 _TEXT_BY_CODE: Final = [TEXTS[reason] for reason in Reason]
+# plain numbers: numpy takes some 5 µs to find out that an enum's member is one
+_FITS, _OUTRANKED, _NOT_MANAGED = map(int, (Reason.FITS, Reason.OUTRANKED, Reason.NOT_MANAGED))
 
 
 @dataclass(frozen=True, slots=True)
@@ -78,43 +79,54 @@ def rank(
     offer = _offer(columns, node_names)
     verdicts, passed = _filtered(view, offer.mask)
     per_gpu = gpu_scores(view)
-    scores = np.where(verdicts == Reason.FITS, node_scores(view, passed, per_gpu), -1.0)
+    scores = np.where(verdicts == _FITS, node_scores(view, passed, per_gpu), -1.0)
     row, choice = _best(view, verdicts, passed, per_gpu, scores)
     name: str | None = None
     gpus: tuple[str, ...] = ()
     zone, score = None, 0.0
     if row is not None and choice is not None:
-        verdicts[verdicts == Reason.FITS] = Reason.OUTRANKED
-        verdicts[row] = Reason.FITS
+        verdicts[verdicts == _FITS] = _OUTRANKED
+        verdicts[row] = _FITS
         name, zone, score = columns.names[row], choice.host_zone, float(scores[row])
         gpus = tuple(columns.facts[name].gpus[i].uuid for i in choice.places)
-    verdicts = np.append(verdicts, np.int8(Reason.NOT_MANAGED))
+    verdicts = np.append(verdicts, np.int8(_NOT_MANAGED))
     counts = _counts(verdicts[offer.rows])
     return Ranking(name, gpus, zone, score, counts, verdicts, columns.row, offer)
 
 
 def _offer(columns: Columns, node_names: Sequence[str] | None) -> _Offer:
     names = list(columns.row) if node_names is None else node_names
-    rows = np.fromiter(map(columns.row.get, names, repeat(-1)), dtype=np.intp, count=len(names))
+    rows = columns.rows_of(names)
     mask = np.zeros(columns.rows + 1, dtype=np.bool_)
     mask[rows] = True
     return _Offer(names, rows, mask[:-1])
 
 
 def _counts(codes: Array) -> dict[Reason, int]:
-    return {Reason(i): int(n) for i, n in enumerate(np.bincount(codes)) if n and i != Reason.FITS}
+    return {Reason(i): n for i, n in enumerate(np.bincount(codes).tolist()) if n and i != _FITS}
 
 
 def _filtered(view: View, offered: Array) -> tuple[Array, Array]:
     """A Reason per row (NOT_MANAGED where not offered), and the GPUs that passed every filter."""
-    verdicts = np.where(offered, Reason.FITS, Reason.NOT_MANAGED).astype(np.int8)
+    verdicts = np.where(offered, np.int8(_FITS), np.int8(_NOT_MANAGED))
     passed: Array = offered & (view.gpu["allocatable_mib"] > 0)
     for reason, node_filter in NODE_FILTERS:
-        verdicts[(verdicts == 0) & ~node_filter(view, passed)] = reason
+        verdicts[(verdicts == _FITS) & ~node_filter(view, passed)] = int(reason)
+    judged: Array | None = None
     for reason, gpu_filter in GPU_FILTERS:
-        passed = passed & gpu_filter(view, passed)
-        verdicts[(verdicts == 0) & (passed.sum(axis=0, dtype=np.int8) < view.ask.gpus)] = reason
+        found = gpu_filter(view, passed)
+        if found is judged:
+            continue  # it has nothing against the GPUs that it was shown
+        judged = passed = passed & found
+        verdicts[(verdicts == _FITS) & ~_enough(passed, view.ask.gpus)] = int(reason)
     return verdicts, passed
+
+
+def _enough(passed: Array, count: int) -> Array:
+    """Per row: at least `count` GPUs passed."""
+    if count == 1:
+        return np.asarray(passed.any(axis=0))
+    return np.asarray(passed.sum(axis=0, dtype=np.int8) >= count)
 
 
 def _best(

@@ -1,6 +1,7 @@
 """Making room: which engines go to sleep, and which stop, so that one more fits on a node.
 
-Victims are idle ones first, asleep before stopped, then busy ones of a lower priority; within that the least cost:
+Victims are idle ones first, asleep before stopped (between the two: sleepers whose weights in host memory are in the way,
+and who need not stop for that), then busy ones of a lower priority; within that the least cost:
 seconds to sleep, and to wake or load again times the chance that it is wanted (`chance.py`). Nothing is done here: the answer is
 worked out anew each time, and what is under way already counts as done.
 """
@@ -250,6 +251,8 @@ def _room(site: Site, name: str, chosen: Changes) -> tuple[Room, int]:
 
 def _reason(tenant: Tenant, to: To) -> str:
     memory_mib, watts, _ = tenant.left(to)
+    if to == "Dropped":
+        return f"asleep: frees {tenant.host_mib} MiB of host memory for {tenant.cost_s(to):.1f} s"
     what = "busy, of lower priority" if tenant.busy else "asleep" if tenant.state == "Asleep" else "idle"
     return (
         f"{what}: frees {tenant.memory_mib - memory_mib} MiB and {tenant.watts - watts} W"

@@ -1,7 +1,8 @@
 """Scorers: preference in [0, 1], 1 best. A scorer is one function and one line in a table, with its weight.
 
-What somebody prefers (NVLink, NUMA) weighs more than how nodes fill up. Equal scores are decided by `rank`: least
-idle GPU memory on the node, then the node's name.
+A pool may scale each weight by the scorer's name (`placement.scorerPercent`). What somebody prefers (NVLink, NUMA)
+weighs more than how nodes fill up. Equal scores are decided by `rank`: least idle GPU memory on the node, then the
+node's name.
 """
 
 from __future__ import annotations
@@ -143,22 +144,26 @@ GPU_SCORERS: Final[tuple[tuple[str, GpuScorer, Weight], ...]] = (
     ("full", full, _if_packing),
     ("unfragmented", unfragmented, _if_mix_known),
     ("empty", empty, _if_spreading),
-    ("near-host", near_host, _if_host_matters),
-    ("room-to-wake", room_to_wake, _if_wanted_times_known),
+    ("nearHost", near_host, _if_host_matters),
+    ("roomToWake", room_to_wake, _if_wanted_times_known),
 )
 NODE_SCORERS: Final[tuple[tuple[str, NodeScorer, Weight], ...]] = (
-    ("same-links", same_links, _if_links_matter),
-    ("same-zone", same_zone, _if_zone_matters),
+    ("sameLinks", same_links, _if_links_matter),
+    ("sameZone", same_zone, _if_zone_matters),
     ("warm", warm, _if_model_told),
-    ("free-nic", free_nic, _if_weights_told),
+    ("freeNic", free_nic, _if_weights_told),
 )
+
+
+def _weight(view: View, name: str, weight_of: Weight) -> float:
+    return weight_of(view) * view.ask.scorers.get(name, 100) / 100
 
 
 def gpu_scores(view: View) -> Array:
     """Weighted sum of all GPU scorers, shape (GPUs, rows)."""
     total: Array = np.zeros(view.left_mib.shape, dtype=np.float32)
-    for _, scorer, weight_of in GPU_SCORERS:
-        weight = weight_of(view)
+    for name, scorer, weight_of in GPU_SCORERS:
+        weight = _weight(view, name, weight_of)
         if weight:
             total = total + weight * scorer(view)
     return total
@@ -166,17 +171,30 @@ def gpu_scores(view: View) -> Array:
 
 def node_scores(view: View, passed: Array, per_gpu: Array) -> Array:
     """Mean of the best GPUs' scores plus the weighted node scorers, shape (rows,). Rows that do not fit: −1."""
-    count, rows = view.ask.gpus, passed.shape[1]
+    count = view.ask.gpus
     enough = passed.sum(axis=0, dtype=np.int8) >= count
     best: Array
     if count == 1:
         best = np.where(passed, per_gpu, np.float32(-1.0)).max(axis=0)
     else:
-        best, fitting = np.zeros(rows, dtype=np.float32), np.flatnonzero(enough)
-        masked = np.where(passed[:, fitting], per_gpu[:, fitting], np.float32(-1.0))
-        best[fitting] = np.sort(masked, axis=0)[-count:].mean(axis=0)
-    for _, scorer, weight_of in NODE_SCORERS:
-        weight = weight_of(view)
+        best = mean_of_best(np.where(passed, per_gpu, np.float32(-1.0)), count)
+    for name, scorer, weight_of in NODE_SCORERS:
+        weight = _weight(view, name, weight_of)
         if weight:
             best = best + weight * scorer(view, passed)
     return np.where(enough, np.round(best, 5), -1.0)
+
+
+def mean_of_best(scores: Array, count: int) -> Array:
+    """Per column the mean of the `count` greatest: each row is let in among the greatest so far, for to sort all columns
+    takes several times as long."""
+    greatest: list[Array] = []
+    for row in scores:
+        for i, held in enumerate(greatest):
+            greatest[i], row = np.maximum(held, row), np.minimum(held, row)
+        if len(greatest) < count:
+            greatest.append(row)
+    total: Array = greatest[-1]
+    for row in greatest[-2::-1]:
+        total = total + row
+    return total / np.float32(count)

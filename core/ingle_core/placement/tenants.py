@@ -7,15 +7,16 @@ from dataclasses import dataclass, replace
 from typing import Final, Literal, NamedTuple
 
 from ingle_core.facts import GpuFacts, GpuNodeFacts, Resident
-from ingle_core.ledger import State
+from ingle_core.ledger import TRANSITIONS, Ledger, State, fits, move
 from ingle_core.placement.view import Assumed
-from ingle_core.warmpool.tiers import SLEEP_L1, START_COLD, WAKE_L1
+from ingle_core.warmpool.tiers import DROP, SLEEP_L1, START_COLD, WAKE_L1, WAKE_L2
 
-To = Literal["Asleep", "Ended"]
+To = Literal["Asleep", "Dropped", "Ended"]  # Dropped: asleep without weights in host memory
 Changes = Mapping[str, To]  # pod UID to what it becomes
 
 PRIORITY_RANK: Final[Mapping[str, int]] = {"Low": 0, "Normal": 1, "High": 2}
-SLEEP, STOP, SLEEP_BUSY, STOP_BUSY = range(4)  # tiers: nothing of a later one while an earlier one is enough
+_TIERS: Final[Mapping[To, int]] = {"Asleep": 0, "Dropped": 1, "Ended": 2}
+_BUSY: Final = 3  # tiers above: nothing of a later one while an earlier one is enough
 _ENDS_AS: Final[Mapping[str, To]] = {"Sleeping": "Asleep", "Stopping": "Ended"}
 
 
@@ -25,7 +26,8 @@ class Tenant:
 
     `memory_mib` and `watts`: charged on each of its GPUs now; `asleep_mib`: charged on each while it sleeps.
     `busy`: it has requests, or its pool has some that wait. `chance`: how likely it is wanted again soon (`chance.py`).
-    `sleep_s`, `wake_s`, `load_s`: how long it takes to sleep, to wake and to start anew.
+    `sleep_s`, `wake_s`, `load_s`: how long it takes to sleep, to wake and to start anew. `can_drop`: a sleeper that can be
+    made to drop its weights now: it has room to wake for that. `dropping`: it is on its way there.
     """
 
     uid: str
@@ -41,6 +43,8 @@ class Tenant:
     priority: str = "Normal"
     busy: bool = False
     can_sleep: bool = True
+    can_drop: bool = False
+    dropping: bool = False
     chance: float = 1.0
     sleep_s: float = SLEEP_L1.cost_s
     wake_s: float = WAKE_L1.cost_s
@@ -48,16 +52,19 @@ class Tenant:
 
     def left(self, to: To) -> tuple[int, int, int]:
         """MiB and W on each GPU, and host MiB, that it holds once it is `to`."""
-        return (min(self.memory_mib, self.asleep_mib), 0, self.host_mib) if to == "Asleep" else (0, 0, 0)
+        if to == "Ended":
+            return (0, 0, 0)
+        return (min(self.memory_mib, self.asleep_mib), 0, self.host_mib if to == "Asleep" else 0)
 
     def cost_s(self, to: To) -> float:
-        """Seconds lost: sleep + chance × wake, or chance × load."""
+        """Seconds lost: sleep + chance × wake, or chance × load; to drop the weights, chance × how much longer a wake takes."""
+        if to == "Dropped":
+            return DROP.cost_s + self.chance * max(0.0, WAKE_L2.cost_s - self.wake_s)
         return self.sleep_s + self.chance * self.wake_s if to == "Asleep" else self.chance * self.load_s
 
     def tier(self, to: To) -> int:
         """The order in which things are given up."""
-        idle = SLEEP if to == "Asleep" else STOP
-        return idle + (SLEEP_BUSY if self.busy else 0)
+        return _TIERS[to] + (_BUSY if self.busy else 0)
 
 
 @dataclass(frozen=True, slots=True)
@@ -111,14 +118,29 @@ class Rules:
             if now == "Ended" or not self.may_ever(tenant):
                 continue
             asleep: list[To] = ["Asleep"] if now == "Awake" and tenant.can_sleep else []
-            wanted: list[To] = [*asleep, "Ended"]
+            dropped: list[To] = ["Dropped"] if now == "Asleep" and tenant.can_drop else []
+            wanted: list[To] = [*asleep, *dropped, "Ended"]
             found += [s for s in (Step(tenant, to) for to in wanted) if self.may(s, chosen, tenants)]
         return found
 
 
 def under_way(tenants: Sequence[Tenant]) -> dict[str, To]:
-    """What ends by itself: engines that go to sleep or stop already."""
-    return {t.uid: _ENDS_AS[t.state] for t in tenants if t.state in _ENDS_AS}
+    """What ends by itself: engines that go to sleep, drop their weights or stop already."""
+    ends = {t.uid: _ENDS_AS[t.state] for t in tenants if t.state in _ENDS_AS}
+    return ends | {t.uid: "Dropped" for t in tenants if t.dropping and ends.get(t.uid) != "Ended"}
+
+
+def can_drop(ledger: Ledger, uid: str, awake_mib: int, busy_w: int) -> bool:
+    """Whether it is a sleeper with a claim on host memory that its node's ledger would let wake now."""
+    holder = ledger.holder(uid)
+    if holder is None or holder.state != "Asleep":
+        return False
+    if not any(claim.pod_uid == uid for zone in ledger.zones for claim in zone.claims):
+        return False
+    moving = {pod.uid for pod in ledger.pods if pod.state in TRANSITIONS}
+    mine = [gpu for gpu in ledger.gpus if gpu.uuid in ledger.gpus_of(uid)]
+    busy = any(claim.pod_uid in moving for gpu in mine for claim in gpu.claims)
+    return not busy and fits(ledger, move(ledger, uid, "Waking", memory_mib=awake_mib, watts=busy_w)) is None
 
 
 def freed_mib(tenant: Tenant, to: To, gpu: str) -> int:

@@ -52,6 +52,7 @@ class View:
         silent_s = now_s - self.node["heard_at_s"]
         self.fresh: Array = self.node["reporting"] & (silent_s <= silent_after_s)
         self.zone_headroom_mib: Array = columns.zone_headroom_mib[:, :rows]
+        self.touched: Array = np.zeros(0, dtype=np.intp)  # rows that assumptions change
         if assumed:
             self._copy()
             self._subtract(assumed)
@@ -72,9 +73,12 @@ class View:
 
     def host_near(self) -> Array:
         """Per GPU: its own NUMA zone has room for the sleeping replica."""
-        at = self.gpu["zone_at"]
-        room = np.take_along_axis(self.zone_headroom_mib, np.maximum(at, 0), axis=0)
-        near: Array = (at >= 0) & (room >= self.ask.memory_mib.host)
+        at, host_mib = self.gpu["zone_at"], self.ask.memory_mib.host
+        near: Array = (at >= 0) & (self.gpu["zone_room_mib"] >= host_mib)
+        if len(self.touched):
+            at = at[:, self.touched]
+            room = np.take_along_axis(self.zone_headroom_mib[:, self.touched], np.maximum(at, 0), axis=0)
+            near[:, self.touched] = (at >= 0) & (room >= host_mib)
         return near
 
     def _copy(self) -> None:
@@ -100,9 +104,9 @@ class View:
             row = self.columns.row.get(one.node)
             if row is None:
                 continue
-            facts = self.columns.facts[one.node]
+            facts, place = self.columns.facts[one.node], self.columns.place[one.node]
             rows.append(row)
-            places = [i for i, gpu in enumerate(facts.gpus) if gpu.uuid in one.gpus]
+            places = [place[uuid] for uuid in one.gpus if uuid in place]
             if any(facts.gpus[i].parent for i in places):
                 self._subtract_shared(one, row, places)
             else:
@@ -111,6 +115,7 @@ class View:
                 zones += [
                     (i, row, one.host_mib) for i, zone in enumerate(facts.zones) if zone.zone == one.host_zone
                 ]
+        self.touched = np.array(sorted(set(rows)), dtype=np.intp)
         np.add.at(self.node["fetches"], rows, 1)
         if cells:
             self._subtract_cells(*np.array(cells).T)

@@ -7,12 +7,13 @@ from collections.abc import Sequence
 from typing import NamedTuple
 
 from ingle_core.routing.facts import Pool, Warmth
+from ingle_core.warmpool.tiers import SLEEP_L1, WAKE_L1, WAKE_L2
 
-WAKE_L1_S = 3.0
-WAKE_L2_S = 15.0
-SLEEP_S = 10.0
+WAKE_L1_S = WAKE_L1.cost_s
+WAKE_L2_S = WAKE_L2.cost_s
+SLEEP_S = SLEEP_L1.cost_s
 START_S = 120.0
-"""Taken where an engine has not been measured yet: orders of magnitude of an 8B to 32B model on one H100."""
+"""Taken where an engine has not been measured yet; a start from nothing also waits for a node and its image."""
 RETRY_AFTER_S = 5
 RETRY_AFTER_MAX_S = 30
 

@@ -28,6 +28,7 @@ class Engine:
     """One replica. `since_s`: when it entered `state`. `busy_at_s`: when it last had a request.
 
     `answers` False: it has not passed its readiness probe for a while. `wakeable` False: its node takes no wakes now.
+    `makes_room`: why it had better sleep although its pool could keep it awake.
     `leaving`: its node drains, or its GPU is not ours any more, so a sleeper moves. `short_since_s`: since when it waits
     for room on a GPU, inf while it does not. `surplus`: why its node would be better off without this sleeper.
     `gate_open`: routers may pick it. `gpus`: their UUIDs, empty before it is placed.
@@ -47,6 +48,7 @@ class Engine:
     surplus: str = ""
     gate_open: bool = True
     gpus: tuple[str, ...] = ()
+    makes_room: str = ""
 
 
 @dataclass(frozen=True)

@@ -14,7 +14,10 @@ from ingle_core.warmpool.tiers import SLEEP_L1, START_COLD, STOP, WAKE_L1
 
 
 class Act(StrEnum):
-    """What the shell does next. `MOVE` writes the ledger; `WAIT` means a fact must change first."""
+    """What the shell does next. `MOVE` writes the ledger; `WAIT` means a fact must change first.
+
+    `LOWER` notes for good that the engine sleeps without its weights from now on.
+    """
 
     WAIT = "Wait"
     PROBE = "Probe"
@@ -24,6 +27,7 @@ class Act(StrEnum):
     CALL_SLEEP = "CallSleep"
     CALL_WAKE = "CallWake"
     CALL_REFRESH = "CallRefresh"
+    LOWER = "Lower"
     DELETE = "Delete"
 
 
@@ -36,7 +40,7 @@ class EngineFacts:
     entered Sleeping; False only where that is certain. `claimed_mib`: its claim on one GPU, None unknown.
     `wake_refused`: it answered the wake with an error. `fresh` False: awake, but nobody saw the wake to its end, so its
     prefix cache may speak of memory that is gone. `probe_due`: it is time to look whether it is still at steady speed;
-    `slow`: it was not, twice in a row.
+    `slow`: it was not, twice in a row. `drop`: another engine wants its host memory, so it sleeps without its weights.
     """
 
     state: State
@@ -59,6 +63,7 @@ class EngineFacts:
     fresh: bool = True
     probe_due: bool = False
     slow: bool = False
+    drop: bool = False
 
 
 @dataclass(frozen=True)
@@ -140,7 +145,7 @@ def _awake(facts: EngineFacts, goal: State | None, limits: Limits, now_s: float)
     if facts.asleep is True:
         return Step(Act.MOVE, "FoundAsleep", State.SLEEPING)
     if goal is State.ASLEEP:
-        return Step(Act.MOVE, "Idle", State.SLEEPING)
+        return Step(Act.LOWER) if facts.drop else Step(Act.MOVE, "Idle", State.SLEEPING)
     if facts.slow:
         return Step(Act.MOVE, "SlowAgain", State.STARTING)
     if not facts.gate and facts.ready and facts.asleep is False:
@@ -153,6 +158,10 @@ def _sleeping(facts: EngineFacts, goal: State | None, limits: Limits, now_s: flo
         return Step(Act.MOVE, "Wanted", State.AWAKE)
     if facts.gate:
         return Step(Act.CLOSE_GATE, "Idle")
+    if (
+        facts.asleep is True and goal is State.AWAKE
+    ):  # its claim is still that of one awake: it waits for nothing
+        return Step(Act.MOVE, "Wanted", State.WAKING)
     overdue = facts.quiet_at_s is not None and now_s - facts.quiet_at_s > limits.sleep_s
     if facts.asleep is True and facts.measured_mib is not None:
         if facts.measured_mib <= facts.residue_mib + limits.slack_mib:
@@ -170,6 +179,8 @@ def _asleep(facts: EngineFacts, goal: State | None, limits: Limits, now_s: float
         return Step(Act.CLOSE_GATE, "Asleep")
     if facts.asleep is False or goal is State.AWAKE:
         return Step(Act.MOVE, "Wanted", State.WAKING)
+    if facts.drop:  # no engine drops its weights in its sleep
+        return Step(Act.MOVE, "HostMemoryWanted", State.WAKING)
     if overcharged_mib(facts) >= SHRINK_MIB:
         return Step(Act.MOVE, "MemoryFell", State.ASLEEP)
     return WAIT

@@ -10,7 +10,7 @@ import math
 from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 
-from ingle_core.warmpool import kept
+from ingle_core.warmpool import goback, kept
 from ingle_core.warmpool.facts import SERVING_SOON, Demand, Engine, Failures, PoolWish, State
 from ingle_core.warmpool.kept import Kept
 from ingle_core.warmpool.past import NOTHING_YET, Past
@@ -27,8 +27,8 @@ Goals = dict[str, tuple[State, str]]
 class Plan:
     """`goals`: engine uid to the state it should reach (Awake, Asleep or Ended), with the reason beside it.
 
-    `past`: for the next plan. `goes_back`: old engines stay, since new ones fail. `again_in_s`: until keep-alive wants
-    something anew, whatever the load; inf: never.
+    `past`: for the next plan. `goes_back`: old engines stay, since new ones fail; `start_back`: so many of the revision
+    before to start. `again_in_s`: until keep-alive wants something anew, whatever the load; inf: never.
     """
 
     wanted_awake: int
@@ -38,6 +38,7 @@ class Plan:
     goals: Goals = field(default_factory=dict)
     past: Past = NOTHING_YET
     goes_back: bool = False
+    start_back: int = 0
     again_in_s: float = math.inf
 
 
@@ -66,15 +67,18 @@ def plan(
     now_s: float,
     keeps: Sequence[Kept] = (),
     past: Past = NOTHING_YET,
+    back: Failures | None = None,
 ) -> Plan:
     """The next goals of one pool.
 
     Up at once: sleepers are woken first (most recently used first), then new ones are started. Down slowly: an
     engine sleeps only when the most load of the last `idle_s` did not need it, keep-alive (`keeps[n]`: of the n-th
-    replica) does not hold it, and `past` allows it. Sleepers beyond the number to keep stop after the same time. One
-    that does not answer is replaced and left to its liveness probe. A failed pool starts again after `retry_delay_s`.
-    Where a sleeper cannot be woken another is started; one that has to move is replaced first and then stopped, one at
-    a time. Engines of an earlier revision: `rollout.py`.
+    replica) does not hold it or it makes room beside it (`wakeslot.py`), and `past` allows it. Sleepers beyond the
+    number to keep stop after the same time. One that does not answer is replaced and left to its liveness probe. A failed
+    pool starts again after `retry_delay_s`. Where a sleeper cannot be woken another is started; one that has to move is
+    replaced first and then stopped, one at
+    a time. Engines of an earlier revision: `rollout.py`; `goback.py` where one can be made anew,
+    and `back` is how it failed.
     """
     failures = failures.of(wish)
     wish = _with_prewarm(wish, keeps, now_s)
@@ -84,7 +88,7 @@ def plan(
     stay = max(want, wanted_awake(lately, max(load, demand.peak)), _held(wish, keeps, now_s))
     keep = min(max(wish.max_awake, wish.asleep), max(want, wish.min_awake + wish.asleep))
     live = [e for e in engines if e.state not in (State.STOPPING, State.ENDED)]
-    rollout = Rollout(wish, live, want, stay, keep, failures)
+    rollout = Rollout(wish, live, want, stay, keep, failures, back is not None)
     goals: Goals = {e.uid: (State.ENDED, CHANGED) for e in rollout.ends()}
     way = (
         rollout.makes_way(past, any(e.state is State.STOPPING for e in engines), now_s) if not goals else None
@@ -96,20 +100,33 @@ def plan(
     roomy = [e for e in live if wish.current(e) and not rollout.is_short(e, now_s)]
     surge = roomy if way is None and rollout.surges() else None
     missing, woken = _wake(wish, live, demand, want, surge, goals)
-    lowered = past.may_lower(wish.dwell_s, now_s) and _let_idle_sleep(wish, live, stay, now_s, goals)
+    lowered = past.may_lower(wish.dwell_s, now_s) and _let_idle_sleep(wish, live, want, stay, now_s, goals)
     proven = [e for e in live if e not in rollout.coming] if rollout.olds else live
     _stop_surplus(wish, proven, want, stay, now_s, goals)
     lack, reason = _lack(wish, live, rollout, missing - woken, keep, goals)
-    again_in_s = kept.again_in_s(keeps, now_s)
-    wait_s = failures.at_s + retry_delay_s(failures.count) - now_s
-    paused = lack > 0 and failures.count > 0 and wait_s > 0
-    raised = woken > 0 or (missing > woken and lack > 0 and not paused)
-    past = past.after(raised=raised, lowered=lowered, made_way=way is not None, now_s=now_s)
-    if paused:
-        return Plan(want, 0, "waits after a failure", wait_s, goals, past, rollout.goes_back, again_in_s)
+    wait_s = _wait_s(failures, now_s) if lack > 0 else 0.0
+    lost = goback.missing(wish, live, want, keep) if back is not None and rollout.goes_back else 0
+    back_wait_s = _wait_s(back, now_s) if back is not None and lost else 0.0
+    start, start_back = 0 if wait_s else max(0, lack), 0 if back_wait_s else lost
+    if wait_s:
+        reason = "waits after a failure"
+    raised = woken > 0 or (missing > woken and start + start_back > 0)
     return Plan(
-        want, max(0, lack), reason if lack > 0 else "", 0.0, goals, past, rollout.goes_back, again_in_s
+        want,
+        start,
+        reason if lack > 0 else "",
+        min((wait for wait in (wait_s, back_wait_s) if wait), default=0.0),
+        goals,
+        past.after(raised=raised, lowered=lowered, made_way=way is not None, now_s=now_s),
+        rollout.goes_back,
+        start_back,
+        kept.again_in_s(keeps, now_s),
     )
+
+
+def _wait_s(failures: Failures, now_s: float) -> float:
+    """What is left of the pause after the last failure, 0: none."""
+    return max(0.0, failures.at_s + retry_delay_s(failures.count) - now_s) if failures.count else 0.0
 
 
 def _with_prewarm(wish: PoolWish, keeps: Sequence[Kept], now_s: float) -> PoolWish:
@@ -155,7 +172,10 @@ def _wake(
 def _lack(
     wish: PoolWish, live: Sequence[Engine], rollout: Rollout, missing: int, keep: int, goals: Goals
 ) -> tuple[int, str]:
-    """How many to start, and why. Beside old engines one at a time, but for those that load needs now."""
+    """How many to start, and why. Beside old engines one at a time, but for those that load needs now.
+
+    One at a time where the old ones stay since new ones fail.
+    """
     pending = sum(e.state is State.PENDING and e.answers for e in live)
     current = sum(wish.current(e) and e.answers for e in live)
     for_load, for_keep, reason = missing - pending, keep - current, "no engine to wake"
@@ -164,6 +184,8 @@ def _lack(
     if for_load <= 0 < for_keep and rollout.olds:
         reason = CHANGED
     lack = max(for_load, for_keep)
+    if rollout.goes_back:
+        lack = min(lack, 0 if rollout.coming else 1)
     if lack <= 0 and _move_off(wish, live, keep, goals):
         return 1, "a sleeper has to move"
     return lack, reason
@@ -184,19 +206,29 @@ def _move_off(wish: PoolWish, live: Sequence[Engine], keep: int, goals: Goals) -
     return len(staying) < keep and len(started) == len(staying)
 
 
-def _let_idle_sleep(wish: PoolWish, live: Sequence[Engine], stay: int, now_s: float, goals: Goals) -> bool:
-    """The least busy first, never below `stay`; one that has just become awake stays for `idle_s`. Whether any does."""
+def _let_idle_sleep(
+    wish: PoolWish, live: Sequence[Engine], want: int, stay: int, now_s: float, goals: Goals
+) -> bool:
+    """The least busy first, never below `stay`; one that has just become awake stays for `idle_s`. Whether any does.
+
+    One that makes room beside it stays for a dwell, and never below `want`.
+    """
     awake = sorted(
         (e for e in live if e.state is State.AWAKE and e.answers),
         key=lambda e: (e.in_flight, wish.current(e), e.busy_at_s, e.uid),
     )
-    lowered = False
-    for engine in awake[: max(0, len(awake) - stay)]:  # one that is still starting cannot take its place
-        if now_s - engine.since_s >= wish.idle_s:
-            goal = State.ASLEEP if wish.asleep else State.ENDED
-            goals[engine.uid] = (goal, f"idle for {wish.idle_s:g} s")
-            lowered = True
-    return lowered
+    leave = awake[
+        : max(0, len(awake) - stay)
+    ]  # one that is still starting cannot take the place of one of them
+    going = [e for e in leave if now_s - e.since_s >= wish.idle_s]
+    goal = State.ASLEEP if wish.asleep else State.ENDED
+    goals |= {e.uid: (goal, f"idle for {wish.idle_s:g} s") for e in going}
+    rested = [e for e in awake if now_s - e.since_s >= wish.dwell_s and not e.in_flight and e not in going]
+    makers = [e for e in rested if e.makes_room and wish.asleep]  # without sleepers it would end
+    for engine in makers[: max(0, len(awake) - len(going) - want)]:
+        goals[engine.uid] = (State.ASLEEP, engine.makes_room)
+        going.append(engine)
+    return bool(going)
 
 
 def _stop_surplus(

@@ -3,7 +3,8 @@
 One new engine at a time is started beside the old ones. An old one stops once a new one stands in for it: sleepers
 first, then awake ones, drained, and only while enough others are awake. Where a new one waits for room for `surge_s`, one
 old engine makes way. Old ones serve, sleep and wake like any other until then; after `BACK_AFTER` failures in a row of
-the new revision none makes way any more, and new ones are only tried with the pause of a failed pool.
+the new revision none makes way any more, those that are lost are made anew (`goback.py`), and new ones are only tried, one
+at a time, with the pause of a failed pool.
 """
 
 from __future__ import annotations
@@ -16,14 +17,14 @@ from ingle_core.warmpool.facts import Engine, Failures, PoolWish, State
 from ingle_core.warmpool.past import Past
 
 BACK_AFTER: Final = 3
-_UP = frozenset({State.AWAKE, State.SLEEPING, State.ASLEEP, State.WAKING})
+UP: Final = frozenset({State.AWAKE, State.SLEEPING, State.ASLEEP, State.WAKING})
 _COMING = frozenset({State.PENDING, State.STARTING})
 
 
 @dataclass(frozen=True)
 class Rollout:
     """`engines`: those that neither stop nor have ended. `want`: to be awake; `stay`: of those awake, not to be put to
-    sleep, ≥ `want`; `keep`: to have at all."""
+    sleep, ≥ `want`; `keep`: to have at all; `remembered`: whether old ones can be made anew."""
 
     wish: PoolWish
     engines: Sequence[Engine]
@@ -31,6 +32,7 @@ class Rollout:
     stay: int
     keep: int
     failures: Failures
+    remembered: bool = False
 
     @property
     def olds(self) -> list[Engine]:
@@ -39,7 +41,7 @@ class Rollout:
     @property
     def goes_back(self) -> bool:
         """Whether the new revision has failed so often that the old one stays."""
-        return bool(self.olds) and self.failures.count >= BACK_AFTER
+        return (bool(self.olds) or self.remembered) and self.failures.count >= BACK_AFTER
 
     @property
     def coming(self) -> list[Engine]:
@@ -51,7 +53,7 @@ class Rollout:
     def ends(self) -> list[Engine]:
         """Old ones that can go: not up yet, or replaced."""
         unborn = [e for e in self.olds if e.state in _COMING and not e.in_flight and not self.goes_back]
-        up = [e for e in self.engines if e.state in _UP and (e.answers or not self.wish.current(e))]
+        up = [e for e in self.engines if e.state in UP and (e.answers or not self.wish.current(e))]
         replaced = min(len(up) - self.keep, sum(self.wish.current(e) for e in up))
         awake = len(self.awake())
         ended: list[Engine] = []
@@ -69,7 +71,7 @@ class Rollout:
         paused = stopping or now_s - past.made_way_at_s < self.wish.surge_s
         if paused or self.goes_back:
             return None
-        up = [e for e in self.engines if e.state in _UP]
+        up = [e for e in self.engines if e.state in UP]
         for engine in self._in_turn(up):
             enough = len(self.awake()) >= self.want if engine.state is State.AWAKE else len(up) >= self.keep
             helps = any(e.state is State.PENDING or set(e.gpus) & set(engine.gpus) for e in waits)

@@ -61,6 +61,9 @@ class Move:
     half: str
 
 
+FIRST_SLEEP_S: Final = 17.4
+"""The first sleep of a 32e9 model to L1 on an H100, which pins the host memory; later ones are far shorter."""
+
 _START_LIMIT: Final = (300.0, "spec.engine.startSeconds", "EngineNeverReady")
 _SLEEP_LIMIT: Final = (120.0, "INGLE_SLEEP_LIMIT_S", "SleepFailed")
 _WAKE_LIMIT: Final = (60.0, "INGLE_WAKE_LIMIT_S", "WakeFailed")
@@ -95,6 +98,12 @@ WAKE_L2: Final = Move(
     _REPLACED + "; at once when the engine answers with an error",
     "the engine sleeps until all is awake: called again from its first step",
 )  # fmt: skip
+DROP: Final = Move(
+    "drop the weights", Tier.ASLEEP_L1, Tier.ASLEEP_L2,
+    "another engine wants its host memory; vLLM; room to wake: a claim of `awake` MiB and busy watts; gate closed",
+    3.5, "", *_WAKE_LIMIT, "replaced, which frees the host memory too",
+    "awake with its gate closed: sleeps again, without weights once its annotation `ingle.dev/level` says so",
+)  # fmt: skip
 DEMOTE: Final = Move(
     "probe again", Tier.HOT, Tier.HOT, "idle, and two probes in a row were slower than steady", 2.0, "", *_START_LIMIT,
     _REPLACED, "gate closed and Starting in the ledger until probes are steady, or have been tried enough",
@@ -111,6 +120,7 @@ MOVES: Final[tuple[Move, ...]] = (
     SLEEP_L2,
     WAKE_L1,
     WAKE_L2,
+    DROP,
     DEMOTE,
     STOP,
 )

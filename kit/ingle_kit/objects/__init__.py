@@ -28,7 +28,6 @@ from ingle_kit.objects.inferencepool import (
     Hold,
     InferencePoolSpec,
     InferencePoolStatus,
-    Placement,
     ReplicaCounts,
     ReplicaRange,
     Scaling,
@@ -38,6 +37,7 @@ from ingle_kit.objects.inferencepool import (
     Warm,
     Weights,
 )
+from ingle_kit.objects.placement import Placement
 from ingle_kit.objects.powerbudget import BudgetState, NodeSelector, PowerBudgetSpec, PowerBudgetStatus
 from ingle_kit.objects.reasons import Reason
 from ingle_kit.objects.routingpolicy import Fallback, Permission, RoutingPolicySpec, RoutingPolicyStatus

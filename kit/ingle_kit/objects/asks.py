@@ -33,26 +33,33 @@ def placement_ask(pool: str, spec: InferencePoolSpec, variant: Variant) -> dict[
     """
     placement, memory = spec.placement, variant.memory_mib
     host_mib = memory.host if spec.warm.level == "L1" else 0
-    return {
-        "pool": pool,
-        "variant": variant.name,
-        "model": spec.model,
-        "gpus": variant.gpus,
-        "memoryMiB": {"awake": memory.awake, "asleep": memory.asleep, "host": host_mib},
-        "engine": spec.engine.kind,
-        "level": spec.warm.level,
-        "watts": busy_w_per_gpu(variant),
-        "products": list(variant.gpu_products),
-        "numa": placement.numa,
-        "nvlink": placement.nvlink,
-        "strategy": placement.strategy,
-        "priority": spec.priority,
-    } | _on_disk(pool.partition("/")[0], spec, variant)
+    scorers = {"scorers": placement.changed_percent} if placement.changed_percent else {}
+    return (
+        {
+            "pool": pool,
+            "variant": variant.name,
+            "model": spec.model,
+            "gpus": variant.gpus,
+            "memoryMiB": {"awake": memory.awake, "asleep": memory.asleep, "host": host_mib},
+            "engine": spec.engine.kind,
+            "level": spec.warm.level,
+            "watts": busy_w_per_gpu(variant),
+            "products": list(variant.gpu_products),
+            "numa": placement.numa,
+            "nvlink": placement.nvlink,
+            "strategy": placement.strategy,
+            "priority": spec.priority,
+        }
+        | scorers
+        | _on_disk(pool.partition("/")[0], spec, variant)
+    )
 
 
 def _on_disk(namespace: str, spec: InferencePoolSpec, variant: Variant) -> dict[str, str]:
     """What makes a start shorter where a node's disk has it: base of the compile cache, name of the weights."""
     found: dict[str, str] = {}
+    if spec.engine.node_cache is False:
+        return found
     weights = spec.engine.weights
     if weights is not None:
         found["weights"] = weights_name(namespace, spec.model, weights.claim_name, weights.path)

@@ -14,7 +14,6 @@ from ingle_kit.objects.base import (
     ApiModel,
     GpuUuid,
     Label63,
-    LabelValue,
     ModelName,
     Name253,
     Rule,
@@ -23,6 +22,7 @@ from ingle_kit.objects.base import (
     list_map,
 )
 from ingle_kit.objects.conditions import Conditions
+from ingle_kit.objects.placement import Placement
 from ingle_kit.objects.prewarm import Prewarm
 from ingle_kit.objects.template import Template
 from ingle_kit.objects.variant import Engine, Variant, VariantMemory, VariantWatts, Weights
@@ -39,10 +39,10 @@ __all__ = [
 
 MAX_REPLICAS = 256
 DEFAULT_MAX_REPLICAS = 1
+LAST_GOOD_CHARS_MAX = 32_768
 
 Replicas = Annotated[int, Field(ge=0, le=MAX_REPLICAS)]
 Percent = Annotated[int, Field(ge=0, le=100)]
-Affinity = Literal["Required", "Preferred", "None"]
 
 
 def _fixed_fits(replicas: ReplicaRange) -> bool:
@@ -114,7 +114,8 @@ class Warm(ApiModel):
     )
     keep_alive: Literal["Fixed", "Histogram", "GreedyDual", "ExpectedUse"] = Field(
         default="Fixed",
-        description="How long an unused replica stays awake, never less than idleSeconds: Fixed, idleSeconds; Histogram,"
+        description="How long an unused replica stays awake, never less than idleSeconds but where another needs its room,"
+        " or with any kind but Fixed a sleeper of the same GPU room to wake at once: Fixed, idleSeconds; Histogram,"
         " by the idle times of the pool, let go and made ready again in time; GreedyDual, while there is room;"
         " ExpectedUse, while a use is likely enough to be worth its room. With the last two the least useful replica"
         " gives way first when room is short. Absent: Fixed.",
@@ -127,26 +128,6 @@ class Warm(ApiModel):
     def schedule(self) -> tuple[Schedule, ...]:
         """`prewarm` as the plan reads it."""
         return tuple(Schedule(one.cron, one.zone, one.replicas, one.minutes) for one in self.prewarm)
-
-
-class Placement(ApiModel):
-    """Where engines may run."""
-
-    node_selector: Annotated[dict[str, LabelValue], Field(max_length=16)] = Field(
-        default_factory=dict, description="Labels a node must have. Absent or empty: any node with GPUs."
-    )
-    numa: Affinity = Field(
-        default="Preferred",
-        description="Whether the GPUs of a replica share one NUMA zone. Absent: Preferred.",
-    )
-    nvlink: Affinity = Field(
-        default="Preferred",
-        description="Whether the GPUs of a replica are linked by NVLink. Absent: Preferred.",
-    )
-    strategy: Literal["Pack", "Spread"] = Field(
-        default="Pack",
-        description="Pack fills GPUs that are in use first, Spread the emptiest. Absent: Pack.",
-    )
 
 
 class Hold(ApiModel):
@@ -260,6 +241,16 @@ class ReplicaCounts(ApiModel):
     wanted: Annotated[int, Field(ge=0)] = Field(default=0, description="Replicas that should be awake now.")
 
 
+class LastGood(ApiModel):
+    """What engines that started were made from, while the pool may have changed since."""
+
+    revision: Annotated[str, Field(max_length=63)] = Field(description="Revision of those engines.")
+    spec: Annotated[str, Field(max_length=LAST_GOOD_CHARS_MAX)] = Field(
+        description="The parts of spec that make a revision, as JSON: lost engines are made anew from it while those of "
+        "the changed pool do not start."
+    )
+
+
 class InferencePoolStatus(ApiModel):
     """What is."""
 
@@ -283,5 +274,10 @@ class InferencePoolStatus(ApiModel):
         default_factory=list,
         description="For each hour of the day (UTC, 24 of them from 0:00) the percent of it in which a replica is "
         "wanted awake, averaged over days. Absent or empty: not known yet.",
+    )
+    last_good: LastGood | None = Field(
+        default=None,
+        description="What engines that started were made from last. Absent: none has started yet, or it is longer than "
+        f"{LAST_GOOD_CHARS_MAX} characters, and then lost engines of an earlier revision are not made anew.",
     )
     conditions: Conditions = Field(default_factory=list, description="Accepted, Ready, Reconciling, Stalled.")

@@ -53,6 +53,11 @@ class Engine(ApiModel):
     weights: Weights | None = Field(
         default=None, description="Where the weights are. Absent: the image brings or fetches them itself."
     )
+    node_cache: bool | None = Field(
+        default=None,
+        description="Whether replicas get compile caches and copies of weights of their node where the installation keeps "
+        "those; they are hostPath volumes, which Pod Security baseline and restricted forbid. Absent: true.",
+    )
 
 
 class VariantMemory(ApiModel):

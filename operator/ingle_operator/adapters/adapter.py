@@ -35,13 +35,15 @@ SILENT = EngineWord(None)
 class Adapter(Protocol):
     """One kind of engine.
 
-    `tells_sleep` False: it does not say whether it sleeps, and `word` gives only whether it lives (asleep False).
-    `command`: what its image has to be told to run; empty: what it runs by itself. `probe_fields`: fields of a
-    completion request that make it answer with all the tokens asked for.
+    `lowers`: one that was started for level 1 sleeps at level 2 as well. `tells_sleep` False: it does not say whether it
+    sleeps, and `word` gives only whether it lives (asleep False). `command`: what its image has to be told to run;
+    empty: what it runs by itself. `probe_fields`: fields of a completion request that make it answer with all the
+    tokens asked for.
     """
 
     can_sleep: ClassVar[bool]
     tells_sleep: ClassVar[bool]
+    lowers: ClassVar[bool]
     command: ClassVar[tuple[str, ...]]
     env: ClassVar[Mapping[str, str]]
     probe_fields: ClassVar[Mapping[str, object]]

@@ -18,8 +18,8 @@ BODY_BYTES_MAX = 4 * 1024 * 1024
 class Calls:
     """`may_act(limit_s)` raises when our lease is too short. `change_limit_s`: how long a call that changes may take.
 
-    `slow_limit_s`: how long the answer to one may take that reads the weights again. It is sent at once, so the lease
-    has to outlive only the sending.
+    `slow_limit_s`: how long the answer to one may take that moves all weights. It is sent at once, so the lease has to
+    outlive only the sending.
     """
 
     session: aiohttp.ClientSession

@@ -16,6 +16,7 @@ class Custom:
 
     can_sleep: ClassVar[bool] = False
     tells_sleep: ClassVar[bool] = True
+    lowers: ClassVar[bool] = False
     command: ClassVar[tuple[str, ...]] = ()
     env: ClassVar[Mapping[str, str]] = {}
     probe_fields: ClassVar[Mapping[str, object]] = {}

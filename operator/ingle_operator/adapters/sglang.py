@@ -26,6 +26,7 @@ class SGLang:
 
     can_sleep: ClassVar[bool] = True
     tells_sleep: ClassVar[bool] = False
+    lowers: ClassVar[bool] = False
     command: ClassVar[tuple[str, ...]] = ("python3", "-m", "sglang.launch_server")
     # Else each /health makes a token, which ends a sleeper.
     env: ClassVar[Mapping[str, str]] = {"SGLANG_ENABLE_HEALTH_ENDPOINT_GENERATION": "false"}

@@ -26,6 +26,7 @@ class VLLM:
 
     can_sleep: ClassVar[bool] = True
     tells_sleep: ClassVar[bool] = True
+    lowers: ClassVar[bool] = True
     command: ClassVar[tuple[str, ...]] = ()
     env: ClassVar[Mapping[str, str]] = {"VLLM_SERVER_DEV_MODE": "1"}
     probe_fields: ClassVar[Mapping[str, object]] = {"ignore_eos": True}
@@ -47,7 +48,7 @@ class VLLM:
         return EngineWord(asleep, requests_in(await calls.text("/metrics")) if count and not asleep else 0)
 
     async def sleep(self, calls: Calls, level: Level) -> Outcome:
-        return outcome_of(await calls.post(f"/sleep?level={2 if level is Level.L2 else 1}"))
+        return outcome_of(await calls.post(f"/sleep?level={2 if level is Level.L2 else 1}", slow=True))
 
     async def wake(self, calls: Calls, level: Level) -> Outcome:
         if level is Level.L1:

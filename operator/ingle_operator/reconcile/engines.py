@@ -9,19 +9,22 @@ from ingle_core.placement.requeue import look
 from ingle_core.warmpool.facts import State
 from ingle_core.warmpool.lifecycle import Act, EngineFacts, Limits, Step, step
 from ingle_core.warmpool.probing import ProbeLimits, Times
+from ingle_core.warmpool.tiers import FIRST_SLEEP_S
 from ingle_kit.kube import Conflict, NotFound
 from ingle_kit.names import ANNOTATION_REQUEUE, GATE_AWAKE, INFERENCE_POOL, POD
 from ingle_kit.objects import InferencePoolSpec, timestamp
 from ingle_kit.objects.reasons import Reason
 from ingle_operator.adapters import Outcome
+from ingle_operator.lastgood import spec_of_engine
 from ingle_operator.parse import EnginePod, Pool
 from ingle_operator.reconcile.drained import lacks_room
 from ingle_operator.reconcile.facts import adapter_of, probe_again_in_s, product_of, read_facts
+from ingle_operator.reconcile.lowered import give_back_request, lower
 from ingle_operator.reconcile.measured import follow
 from ingle_operator.reconcile.misses import count_misses
 from ingle_operator.reconcile.moves import LOOK_AGAIN_S, clear_past_trouble, move_engine
 from ingle_operator.reconcile.refused import refused_on
-from ingle_operator.status import count_failure, reason_of, tell
+from ingle_operator.status import count_failure, forget_failures, reason_of, tell
 from ingle_operator.world import ALL, World
 
 STEPS_MAX = 8
@@ -38,9 +41,11 @@ async def reconcile_engine(world: World, name: str) -> float | None:
             return None
         pool = world.pools.store.get((namespace, pod.pool.partition("/")[2]))
         spec = world.spec_of(pool) if pool else None
+        spec = spec_of_engine(world.notes, pool, spec, pod.revision) if pool else None
         if pool is None or spec is None:
             return None
         goal = (world.notes.goals.get(pod.uid) or (None,))[0]
+        await give_back_request(world, pod)
         facts = await read_facts(world, pod, spec, goal)
         follow(world, pod, facts, goal)
         await count_misses(world, pool, pod, facts.state)
@@ -93,6 +98,8 @@ async def _take(
     if taken.act in (Act.OPEN_GATE, Act.CLOSE_GATE):
         await _set_gate(world, pool, pod, taken.act is Act.OPEN_GATE, taken.reason)
         return LOOK_AGAIN_S
+    if taken.act is Act.LOWER:
+        return await lower(world, pod)
     if taken.act is Act.CALL_SLEEP:
         return await _sleep(world, spec, pod)
     if taken.act in (Act.CALL_WAKE, Act.CALL_REFRESH):
@@ -127,8 +134,7 @@ async def _probe(
     if pod.uid not in notes.start_ms:
         notes.start_ms[pod.uid] = int(1000 * (time.time() - pod.created_at_s))
         notes.meter.started(pool.name, time.time() - pod.created_at_s)
-    notes.failures.pop(pool.name, None)
-    notes.troubles.pop(pool.name, None)
+    forget_failures(world, pool, pod.revision)
     return None
 
 
@@ -142,13 +148,17 @@ def _shown(times: Times) -> str:
 
 
 async def _sleep(world: World, spec: InferencePoolSpec, pod: EnginePod) -> float | None:
-    world.notes.sleep_sent.add(pod.uid)
-    outcome = await world.engines.sleep(adapter_of(pod, spec), pod.address, pod.need.level)
+    notes, started_s = world.notes, time.monotonic()
+    notes.sleep_sent.add(pod.uid)
+    known_ms = notes.sleep_ms.get(pod.uid)
+    expected_s = FIRST_SLEEP_S if known_ms is None else known_ms / 1000
+    outcome = await world.engines.sleep(adapter_of(pod, spec), pod.address, pod.need.level, expected_s)
     if outcome is Outcome.BUSY:
-        world.notes.sleep_sent.discard(pod.uid)
+        notes.sleep_sent.discard(pod.uid)
     if outcome is not Outcome.DONE:
         return LOOK_AGAIN_S
-    world.notes.sleep_done.add(pod.uid)
+    notes.sleep_done.add(pod.uid)
+    notes.sleep_ms[pod.uid] = int(1000 * (time.monotonic() - started_s))
     return None
 
 

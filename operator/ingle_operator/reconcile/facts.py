@@ -8,6 +8,7 @@ from ingle_core.ledger import Ledger
 from ingle_core.warmpool.facts import State
 from ingle_core.warmpool.lifecycle import EngineFacts
 from ingle_core.warmpool.silent import Told, asleep
+from ingle_core.warmpool.tiers import Level
 from ingle_kit.objects import InferencePoolSpec
 from ingle_operator.adapters import ADAPTERS, SILENT, Adapter, EngineWord
 from ingle_operator.parse import EnginePod, seconds_of
@@ -54,7 +55,14 @@ async def read_facts(
         fresh=not waking or not adapter.can_sleep or bool(world.notes.wake_calls.get(pod.uid)),
         probe_due=state is State.AWAKE and pod.gate and probe_again_in_s(world, pod) == 0.0,
         slow=state is State.AWAKE and world.notes.probes.slow(pod.uid),
+        drop=drops(world, pod, time.time()),
     )
+
+
+def drops(world: World, pod: EnginePod, now_s: float) -> bool:
+    """Whether it is to give its host memory to another engine, and has not."""
+    way = world.notes.gives_way.get(pod.uid)
+    return way is not None and way.drops and way.holds(now_s) and pod.need.level is Level.L1
 
 
 def adapter_of(pod: EnginePod, spec: InferencePoolSpec) -> Adapter:

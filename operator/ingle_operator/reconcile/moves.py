@@ -56,6 +56,7 @@ async def move_engine(
             cast(LedgerState, to.value),
             memory_mib=memory_mib,
             watts=watts,
+            host_mib=0 if need.lowered else None,
             epoch=world.leader.epoch,
             at=timestamp(time.time()),
         )

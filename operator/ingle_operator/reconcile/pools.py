@@ -9,6 +9,7 @@ import time
 
 from ingle_core.warmpool import prewarm
 from ingle_core.warmpool.facts import Demand, Engine, Failures, PoolWish, State
+from ingle_core.warmpool.goback import LOST
 from ingle_core.warmpool.past import NOTHING_YET
 from ingle_core.warmpool.plan import plan
 from ingle_kit.kube import Conflict, Forbidden, Invalid
@@ -17,13 +18,15 @@ from ingle_kit.objects import InferencePoolSpec, Variant
 from ingle_kit.objects.asks import fits_empty
 from ingle_kit.objects.reasons import Reason
 from ingle_operator import keepalives
+from ingle_operator.lastgood import back_of, spec_before
 from ingle_operator.parse import EnginePod, Pool, seconds_of
+from ingle_operator.podsecurity import advice
 from ingle_operator.reconcile.drained import blocks_wake, leaves
 from ingle_operator.reconcile.poolstatus import View, pool_status
 from ingle_operator.reconcile.scaled import announce
 from ingle_operator.render import engine_pod, revision_of
 from ingle_operator.scaling import scaled
-from ingle_operator.status import count_failure, current, tell, write_status
+from ingle_operator.status import count_failure, current, recall_failures, tell, write_status
 from ingle_operator.world import World
 
 TICK_S = 0.5
@@ -49,6 +52,7 @@ async def reconcile_pool(world: World, name: str) -> float | None:
         world.add("status", name)
         return world.settings.resync_s
     keepalives.note(world, pool.name, spec, time.time())
+    recall_failures(world, pool, revision_of(spec, choose_variant(world, spec)))
     view = look(world, pool, spec, time.time())
     world.notes.pasts[pool.name] = view.plan.past
     world.notes.wanted_awake[pool.name] = view.plan.wanted_awake
@@ -82,6 +86,8 @@ async def reconcile_pool_status(world: World, name: str) -> float | None:
         return wait_s
     pool = current(world, pool)
     spec = pool.spec
+    if spec is not None:
+        recall_failures(world, pool, revision_of(spec, choose_variant(world, spec)))
     view = None if spec is None else look(world, pool, spec, time.time())
     if await write_status(world, INFERENCE_POOL, pool, pool_status(world, pool, view)):
         world.notes.status_at_s[name] = time.monotonic()
@@ -125,8 +131,9 @@ def look(world: World, pool: Pool, spec: InferencePoolSpec, now_s: float) -> Vie
     fits = fits_somewhere(world, spec, variant)
     keeps = keepalives.keeps(world, pool.name, spec, variant, [pod.uid for pod in pods], now_s)
     past = world.notes.pasts.get(pool.name, NOTHING_YET)
-    planned = plan(wish, engines, demand, failures, now_s, keeps, past)
-    return View(pool, spec, variant, pods, engines, demand, planned, fits, failures.of(wish))
+    before = spec_before(world.notes, pool, spec)
+    planned = plan(wish, engines, demand, failures, now_s, keeps, past, back_of(world.notes, pool, before))
+    return View(pool, spec, variant, pods, engines, demand, planned, fits, failures.of(wish), before)
 
 
 def choose_variant(world: World, spec: InferencePoolSpec) -> Variant:
@@ -177,6 +184,7 @@ def engine_of(world: World, pod: EnginePod) -> Engine:
         surplus=world.notes.surplus.get(pod.uid, "") if state is State.ASLEEP else "",
         gate_open=pod.gate,
         gpus=pod.gpus,
+        makes_room=world.notes.makes_room.get(pod.uid, "") if world.demand_known() else "",
     )
 
 
@@ -199,30 +207,45 @@ def demand_of(world: World, pool: str, spec: InferencePoolSpec, now_s: float) ->
 
 
 async def _start(world: World, view: View) -> None:
-    """Creates the missing pods. Names are numbered, so that a repeated creation finds the first one."""
-    if not view.plan.start or (world.gpu_nodes.store and not view.fits_somewhere):
-        return
+    """Creates the missing pods: of the revision before, if it stands in, then of the one of now."""
     if any(pod.ended and not pod.deleting for pod in view.pods):
         return  # its end is counted first, or the next would start without a pause
+    if view.plan.start_back and view.before is not None:
+        variant = choose_variant(world, view.before)
+        if not world.gpu_nodes.store or fits_somewhere(world, view.before, variant):
+            await _create(world, view, view.before, variant, view.plan.start_back, LOST)
+    if view.plan.start and (view.fits_somewhere or not world.gpu_nodes.store):
+        await _create(world, view, view.spec, view.variant, view.plan.start, view.plan.start_reason)
+
+
+async def _create(
+    world: World, view: View, spec: InferencePoolSpec, variant: Variant, count: int, why: str
+) -> None:
+    """So many pods. Names are numbered, so that a repeated creation finds the first one."""
     taken = {p.key[1] for p in view.pods}
-    names = (pod_name(view, number) for number in range(len(taken) + view.plan.start))
-    for name in [n for n in names if n not in taken][: view.plan.start]:
+    names = (pod_name(view.pool, spec, variant, number) for number in range(len(taken) + count))
+    for name in [n for n in names if n not in taken][:count]:
         try:
             settings = world.settings
             how = (settings.attachment, settings.launcher, settings.cache)
-            pod = engine_pod(view.pool, view.spec, view.variant, name, *how)
+            pod = engine_pod(view.pool, spec, variant, name, *how)
             created = await world.kube.create(POD, pod)
         except Conflict:
             continue
         except (Invalid, Forbidden) as error:
-            reason = Reason.POD_REFUSED
-            message = f"the API server refuses the pod: {error.message}"
-            count_failure(world, view.pool, reason, message, revision_of(view.spec, view.variant))
-            await tell(world, INFERENCE_POOL, view.pool, reason, error.message, warn=True)
+            reason, message = _refusal(error.message)
+            count_failure(world, view.pool, reason, message, revision_of(spec, variant))
+            await tell(world, INFERENCE_POOL, view.pool, reason, message, warn=True)
             return
         await _seen(world, (view.pool.key[0], name), created["metadata"]["uid"])
-        text = f"engine {name}: {view.plan.start_reason}"
-        await tell(world, INFERENCE_POOL, view.pool, Reason.STARTED, text)
+        await tell(world, INFERENCE_POOL, view.pool, Reason.STARTED, f"engine {name}: {why}")
+
+
+def _refusal(said: str) -> tuple[Reason, str]:
+    """What can be changed comes before what the API server said: both may be long."""
+    if todo := advice(said):
+        return Reason.POD_SECURITY, f"{todo}. The API server says: {said}"
+    return Reason.POD_REFUSED, f"the API server refuses the pod: {said}"
 
 
 async def _seen(world: World, key: tuple[str, str], uid: str) -> None:
@@ -234,7 +257,7 @@ async def _seen(world: World, key: tuple[str, str], uid: str) -> None:
         await asyncio.sleep(SEEN_S / SEEN_LOOKS)
 
 
-def pod_name(view: View, number: int) -> str:
+def pod_name(pool: Pool, spec: InferencePoolSpec, variant: Variant, number: int) -> str:
     """Two pools never share a name, nor do a pool and its namesake from before."""
-    of = f"{view.pool.uid} {revision_of(view.spec, view.variant)}"
-    return f"{view.pool.key[1][:45]}-{hashlib.sha256(of.encode()).hexdigest()[:6]}-{number}"
+    of = f"{pool.uid} {revision_of(spec, variant)}"
+    return f"{pool.key[1][:45]}-{hashlib.sha256(of.encode()).hexdigest()[:6]}-{number}"

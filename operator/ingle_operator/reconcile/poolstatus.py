@@ -8,16 +8,17 @@ from typing import Any
 
 from ingle_core.warmpool.facts import Demand, Engine, Failures, State
 from ingle_core.warmpool.plan import Plan
-from ingle_core.warmpool.rollout import BACK_AFTER
+from ingle_core.warmpool.rollout import BACK_AFTER, UP
 from ingle_core.warmpool.tiers import tier_of
 from ingle_kit.names import LABEL_POOL
 from ingle_kit.objects import InferencePoolSpec, Variant, timestamp
 from ingle_kit.objects.reasons import Reason
 from ingle_operator import loads
+from ingle_operator.lastgood import to_keep
 from ingle_operator.parse import EnginePod, Pool
 from ingle_operator.render import revision_of
 from ingle_operator.scaling import two_scalers
-from ingle_operator.status import conditions_of
+from ingle_operator.status import FAILED_IN_A_ROW, LAST_FAILURE, conditions_of
 from ingle_operator.world import World
 
 _STATE_NAMES = {State.ENDED: "Failed"}
@@ -27,7 +28,7 @@ Verdict = tuple[bool | None, Reason, str]
 
 @dataclass(frozen=True)
 class View:
-    """One pool at one moment: what the plan and the status are made from."""
+    """One pool at one moment: what the plan and the status are made from. `before`: as it was when it last started."""
 
     pool: Pool
     spec: InferencePoolSpec
@@ -38,6 +39,7 @@ class View:
     plan: Plan
     fits_somewhere: bool
     failures: Failures
+    before: InferencePoolSpec | None = None
 
 
 def pool_status(world: World, pool: Pool, view: View | None) -> dict[str, Any]:
@@ -73,7 +75,15 @@ def pool_status(world: World, pool: Pool, view: View | None) -> dict[str, Any]:
             reconciling=(under_way, progress, ""),
             stalled=_stalled(world, view, ready),
         ),
+        **_last_good(pool, view),
     }
+
+
+def _last_good(pool: Pool, view: View) -> dict[str, Any]:
+    mine = {revision_of(view.spec, variant) for variant in view.spec.variants}
+    started = any(e.revision in mine and e.state in UP and e.answers for e in view.engines)
+    kept = to_keep(pool, view.spec, revision_of(view.spec, view.variant), started)
+    return {"lastGood": kept} if kept else {}
 
 
 def _engine(world: World, view: View, pod: EnginePod) -> dict[str, Any]:
@@ -180,8 +190,9 @@ def _stalled(world: World, view: View, ready: Verdict) -> Verdict:
     failed = view.failures
     if failed.count >= BACK_AFTER:
         reason, message = world.notes.troubles.get(view.pool.name, (Reason.ENGINE_NEVER_READY.value, ""))
-        stays = "; the engines of the revision before stay" if view.plan.goes_back else ""
-        return True, Reason(reason), f"{failed.count} engines failed in a row{stays}; the last: {message}"
+        anew = ", and lost ones are made anew" if view.before is not None else ""
+        stays = f"; the engines of the revision before stay{anew}" if view.plan.goes_back else ""
+        return True, Reason(reason), f"{failed.count}{FAILED_IN_A_ROW}{stays}{LAST_FAILURE}{message}"
     if ready[1] is Reason.VARIANT_FITS_NO_GPU:
         return True, ready[1], ready[2]
     return False, Reason.RECONCILED, ""

@@ -90,7 +90,9 @@ def _pools(world: World) -> dict[str, tuple[Pool, InferencePoolSpec]]:
     named = sorted(world.pools.store.values(), key=lambda pool: str(pool.name))
     for pool in named:
         spec = world.spec_of(pool)
-        if spec is None or spec.engine.weights is None or "deletionTimestamp" in pool.raw["metadata"]:
+        if spec is None or "deletionTimestamp" in pool.raw["metadata"]:
+            continue
+        if spec.engine.weights is None or spec.engine.node_cache is False:
             continue
         name = str(placement_ask(pool.name, spec, spec.variants[0])["weights"])
         before = found.get(name)

@@ -25,6 +25,7 @@ from ingle_kit.objects.reasons import Reason
 from ingle_kit.whatif import Question, Tolerates
 from ingle_operator import keepalives
 from ingle_operator.giveway import GIVE_WAY_S, GivesWay, Reservation
+from ingle_operator.lastgood import spec_of_engine
 from ingle_operator.parse import EnginePod, Pool
 from ingle_operator.reconcile.drained import lacks_room, takes_wakes
 from ingle_operator.reconcile.moves import ROOM_REASONS
@@ -38,7 +39,8 @@ NOTHING_AGAIN_S = 2.0
 WATTS_GRACE_S = 2.0  # a budget may move watts to the node first
 AT_ONCE_MAX = 8  # engines for whom room is worked out in one pass
 
-_GOALS = {"Asleep": State.ASLEEP, "Ended": State.ENDED}
+_GOALS = {"Asleep": State.ASLEEP, "Dropped": State.ASLEEP, "Ended": State.ENDED}
+_DOES = {"Asleep": "sleeps", "Dropped": "drops its weights", "Ended": "stops"}
 
 
 @dataclass(frozen=True)
@@ -90,6 +92,7 @@ def waiting(world: World, now_s: float) -> list[Waiter]:
             continue
         pool = world.pools.store.get((pod.key[0], pod.pool.partition("/")[2]))
         spec = world.spec_of(pool) if pool is not None else None
+        spec = spec_of_engine(world.notes, pool, spec, pod.revision) if pool is not None else None
         if pool is None or spec is None or (not wakes and _claimed(world, pod)):
             continue
         since_s = world.notes.short_since_s.setdefault(pod.uid, now_s)
@@ -232,7 +235,7 @@ def _keep(world: World, waiter: Waiter, room: Room, facts: _Facts, now_s: float)
     for uid, way in list(world.notes.gives_way.items()):
         if way.waiter != waiter.pod.uid or uid in chosen or not way.holds(now_s):
             continue
-        if room.outcome is Outcome.NOTHING or states.get(uid) == "Awake":
+        if room.outcome is Outcome.NOTHING or (states.get(uid) == "Awake" and not way.drops):
             _free(world, uid)
 
 
@@ -241,8 +244,9 @@ async def _give_way(
 ) -> None:
     """One goal that wins over the victim's own plan for a while, with an event on both pools."""
     before = world.notes.gives_way.get(victim.uid)
-    goal = _GOALS[victim.to]
-    if before is not None and (before.goal is goal or before.waiter != waiter.pod.uid):
+    goal, drops = _GOALS[victim.to], victim.to == "Dropped"
+    same = before is not None and (before.goal, before.drops) == (goal, drops)
+    if before is not None and (same or before.waiter != waiter.pod.uid):
         return  # asked already; one that gives way to another stays with that
     until_s = now_s + GIVE_WAY_S if before is None else before.until_s
     text = f"gives way to {waiter.pool.name}"
@@ -250,10 +254,10 @@ async def _give_way(
         keepalives.evicted(
             world, victim.pool, replica_numbers(world, facts.tenants).get(victim.uid, 0), now_s
         )
-    world.notes.gives_way[victim.uid] = GivesWay(goal, text, waiter.pod.uid, until_s)
+    world.notes.gives_way[victim.uid] = GivesWay(goal, text, waiter.pod.uid, until_s, drops)
     namespace, _, name = victim.pool.partition("/")
     world.add("pool", victim.pool)
-    does = "sleeps" if victim.to == "Asleep" else "stops"
+    does = _DOES[victim.to]
     short = next((p.key[1] for p in world.pods.store.values() if p.uid == victim.uid), victim.uid)
     made = f"for {waiter.pod.key[1]} on {room.node}: {short} of {victim.pool} {does} ({victim.reason})"
     await tell(world, INFERENCE_POOL, waiter.pool, Reason.MADE_ROOM, made)

@@ -33,7 +33,8 @@ from ingle_core.warmpool.facts import State as Life
 from ingle_core.warmpool.lifecycle import Act, EngineFacts, Limits, charge_mib, step
 from ingle_kit.objects import GPUNodeStatus, timestamp
 from ingle_operator.giveway import Reservation
-from ingle_operator.parse import EnginePod, Need, seconds_of
+from ingle_operator.need import Need
+from ingle_operator.parse import EnginePod, seconds_of
 from ingle_operator.reconcile.rebuild import rebuilt, taken_over
 
 ORPHAN_S, ORPHAN_MIN_S, RENEW_S, ASSUMED_S = 60.0, 1.0, 20.0, 30.0

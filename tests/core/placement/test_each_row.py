@@ -11,6 +11,7 @@ from dataclasses import replace
 from typing import Any, NamedTuple
 
 import pytest
+from msgspec import structs
 
 from ingle_core.facts import Columns, GpuFacts, GpuNodeFacts, Resident, ZoneFacts
 from ingle_core.placement import Ask, AskMemory, Context, filters, rank, scorers
@@ -19,6 +20,7 @@ from ingle_core.placement.fragmentation import Fragmentation
 from ingle_core.placement.mix import AskClass, Mix
 from ingle_core.placement.reasons import NAMES
 from ingle_core.placement.view import View
+from ingle_kit.objects.placement import ScorerPercent
 
 DAY, NIGHT = (100,) * 12 + (0,) * 12, (0,) * 12 + (100,) * 12
 
@@ -167,13 +169,13 @@ SCORERS = {
         Question(FULLER, EMPTIER, SPREAD),
         Question(node(gpu("a0", 60_000)), node(gpu("b0", 45_000), gpu("b1", 45_000)), SPREAD),
     ),
-    "near-host": (by_host(9_999), by_host(10_000)),
-    "room-to-wake": (by_sleepers(50_000), by_sleepers(30_000)),
-    "same-links": (
+    "nearHost": (by_host(9_999), by_host(10_000)),
+    "roomToWake": (by_sleepers(50_000), by_sleepers(30_000)),
+    "sameLinks": (
         by_pair("nvlink_peers", ((), ()), (LINKED, LINKED)),
         by_pair("nvlink_peers", (LINKED, LINKED), (LINKED, LINKED)),
     ),
-    "same-zone": (
+    "sameZone": (
         by_pair("numa", (0, 1), (0, 0), **NO_LINKS),
         by_pair("numa", (1, 1), (0, 0), **NO_LINKS),
     ),
@@ -181,7 +183,7 @@ SCORERS = {
         Question(FULLER, replace(EMPTIER, weights=frozenset({"m"})), ask(model="m")),
         Question(FULLER, replace(EMPTIER, weights=frozenset({"other"})), ask(model="m")),
     ),
-    "free-nic": (
+    "freeNic": (
         Question(replace(FULLER, fetches=3), EMPTIER, ask(model="m")),
         Question(replace(FULLER, fetches=3), replace(EMPTIER, fetches=3), ask(model="m")),
     ),
@@ -217,6 +219,17 @@ def test_a_row_leaves_a_decision_alone(name: str, monkeypatch: pytest.MonkeyPatc
     assert name in FILTERS or question.asks(name)
     without(monkeypatch, name)
     assert question.answer() == answer
+
+
+@pytest.mark.parametrize("name", SCORERS)
+def test_a_pool_may_leave_a_scorer_out(name: str) -> None:
+    question, _ = CASES[name]
+    assert question.answer()[0] == "b"
+    assert question._replace(ask=structs.replace(question.ask, scorers={name: 0})).answer()[0] == "a"
+
+
+def test_a_pool_names_every_scorer_there_is() -> None:
+    assert sorted(ScorerPercent().model_dump(by_alias=True)) == sorted(row[0] for row in SCORER_ROWS)
 
 
 def test_every_row_of_the_tables_has_its_case() -> None:

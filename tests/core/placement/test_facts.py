@@ -16,6 +16,7 @@ from ingle_core.facts import (
     memory_headroom_mib,
     node_facts,
 )
+from ingle_core.facts.columns import SCATTERED_MOST
 
 
 @pytest.mark.parametrize(
@@ -90,3 +91,18 @@ def test_columns_grow_forget_and_use_rows_again() -> None:
     assert columns.gpu["headroom_mib"][:, 1].tolist() == [5, 0, 0, 0, 0]
     order = columns.name_order()
     assert [order[columns.row[n]] for n in ("n0", "n2", "n3", "n4", "new")] == [0, 1, 2, 3, 4]
+
+
+def test_many_names_are_found_before_and_after_they_are_put_side_by_side() -> None:
+    columns = Columns(nodes=1)
+    names = [f"n{i}" for i in range(3 * SCATTERED_MOST)]
+    for name in names:
+        columns.update(name, GpuNodeFacts((GpuFacts("x", "H", 80, 70),)))
+    scattered = columns.row
+    assert columns.rows_of(["n7", "none", "n3"]).tolist() == [7, -1, 3]
+    assert columns.row is not scattered
+    assert columns.row == scattered
+    columns.remove("n3")
+    assert columns.rows_of(["n7", "none", "n3"]).tolist() == [7, -1, -1]
+    columns.update("new", GpuNodeFacts((GpuFacts("x", "H", 80, 70),)))
+    assert columns.rows_of([*names[:3], "new"]).tolist() == [0, 1, 2, 3]

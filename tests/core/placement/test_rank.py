@@ -6,11 +6,13 @@ from dataclasses import replace
 from typing import Any
 
 import hypothesis.strategies as st
+import numpy as np
 import pytest
 from hypothesis import given, settings
 
 from ingle_core.facts import Columns, GpuFacts, GpuNodeFacts, ZoneFacts
 from ingle_core.placement import Ask, AskMemory, Assumed, Ranking, Reason, ask_from_annotation, rank
+from ingle_core.placement.scorers import mean_of_best
 
 DGX_NUMA = (3, 3, 1, 1, 7, 7, 5, 5)
 
@@ -245,3 +247,12 @@ def test_a_choice_always_fits_and_is_always_the_same(
         assert not host or ranking.host_zone == chosen[0].numa
     if nvlink == "Required" and count > 1:
         assert all(b.uuid in a.nvlink_peers for a in chosen for b in chosen)
+
+
+@settings(max_examples=60, deadline=None)
+@given(st.data(), st.integers(1, 9))
+def test_the_mean_of_the_best_is_that_of_the_sorted(data: st.DataObject, gpus: int) -> None:
+    rows = st.lists(st.floats(-1.0, 9.0, width=32), min_size=3, max_size=3)
+    scores = np.array(data.draw(st.lists(rows, min_size=gpus, max_size=gpus)), dtype=np.float32)
+    count = data.draw(st.integers(1, gpus))
+    assert mean_of_best(scores, count).tolist() == np.sort(scores, axis=0)[-count:].mean(axis=0).tolist()

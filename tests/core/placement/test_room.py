@@ -10,10 +10,12 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from ingle_core.facts import Columns, GpuFacts, GpuNodeFacts, Resident, ZoneFacts
+from ingle_core.ledger import Claim, Gpu, Holder, HostClaim, Ledger, Zone
+from ingle_core.ledger import State as LedgerState
 from ingle_core.placement import Ask, AskMemory, rank
 from ingle_core.placement.pools import PoolFacts, VariantFacts, pools_of
 from ingle_core.placement.room import Outcome, Room, Wake, Why, make_room, make_room_for_wake
-from ingle_core.placement.tenants import PRIORITY_RANK, Spare, Tenant, facts_after, under_way
+from ingle_core.placement.tenants import PRIORITY_RANK, Spare, Tenant, can_drop, facts_after, under_way
 
 GPU_MIB = 80_000
 FREE = {"a/x": Spare(9, 9), "a/y": Spare(9, 9)}
@@ -268,3 +270,61 @@ def test_whatever_is_chosen_fits_is_needed_and_may_go(
 
     assert fits()
     assert not any(fits(left_out=uid) for uid in chosen)
+
+
+def sleeper(uid: str, **fields: object) -> Tenant:
+    more = {"state": "Asleep", "memory_mib": 1_500, "watts": 0, "host_mib": 40_000, "host_zone": 0}
+    return tenant(uid, **(more | {"can_drop": True} | fields))
+
+
+def test_a_sleeper_whose_weights_are_in_the_way_drops_them_instead_of_stopping() -> None:
+    room = room_for(ask(host=20_000), sleeper("a"))
+    assert (room.outcome, victims(room)) == (Outcome.VICTIMS, {"a": "Dropped"})
+    assert "40000 MiB of host memory" in room.victims[0].reason
+    assert victims(room_for(ask(host=20_000), sleeper("a", can_drop=False))) == {"a": "Ended"}
+
+
+def test_no_sleeper_drops_its_weights_for_gpu_memory_or_watts() -> None:
+    room = room_for(ask(79_000), sleeper("a"))
+    assert victims(room) == {"a": "Ended"}
+    lit = tenant("b", state="Awake", memory_mib=10_000)
+    room = room_for(ask(40_000, watts=300), sleeper("a"), lit, allotted_w=350)
+    assert victims(room) == {"b": "Asleep"}
+
+
+def test_of_two_sleepers_the_one_less_likely_wanted_drops_its_weights_and_an_idle_one_sleeps_first() -> None:
+    olds = [sleeper("a", chance=0.9, host_mib=25_000), sleeper("b", chance=0.1, host_mib=25_000)]
+    assert victims(room_for(ask(host=20_000), *olds)) == {"b": "Dropped"}
+    both = room_for(ask(70_000, host=20_000), sleeper("a"), tenant("c"))
+    assert victims(both) == {"a": "Dropped", "c": "Asleep"}
+
+
+def test_weights_that_are_being_dropped_already_count_as_gone() -> None:
+    going = sleeper("a", state="Waking", memory_mib=40_000, dropping=True)
+    room = room_for(ask(host=20_000), going)
+    assert (room.outcome, room.victims) == (Outcome.SOON, ())
+
+
+def test_a_sleeper_can_drop_its_weights_where_it_has_some_and_its_gpus_have_room_to_wake_it() -> None:
+    def held(
+        mine: LedgerState = "Asleep",
+        other_mib: int = 0,
+        host_mib: int = 9,
+        other: LedgerState = "Awake",
+        allotted_w: int | None = None,
+    ) -> Ledger:
+        claims = (Claim("a", 1_500, 0), Claim("b", other_mib, 0))
+        zone = Zone(0, 100, (HostClaim("a", host_mib),) if host_mib else ())
+        pods = (Holder("a", "a/x", mine, 1, ""), Holder("b", "a/y", other, 1, ""))
+        gpus = (Gpu("g", GPU_MIB, claims=claims),)
+        return Ledger(gpus=gpus, zones=(zone,), pods=pods, watts_allotted=allotted_w)
+
+    assert can_drop(held(), "a", 40_000, 300)
+    assert can_drop(held(other_mib=40_000), "a", 40_000, 300)
+    assert not can_drop(held(other_mib=40_001), "a", 40_000, 300)
+    assert not can_drop(held(other="Waking"), "a", 40_000, 300)
+    assert not can_drop(held(host_mib=0), "a", 40_000, 300)
+    assert not can_drop(held(mine="Awake"), "a", 40_000, 300)
+    assert not can_drop(held(), "nobody", 1, 1)
+    assert not can_drop(held(allotted_w=299), "a", 40_000, 300)
+    assert can_drop(held(allotted_w=300), "a", 40_000, 300)

@@ -5,6 +5,7 @@ The operator may die between any two writes or calls, and the engine may fail in
 
 from __future__ import annotations
 
+from collections.abc import Set
 from dataclasses import dataclass, field, replace
 from typing import Any
 
@@ -28,6 +29,7 @@ class Model:
     `silent`: like SGLang it does not say whether it sleeps, and ends when it is told the same twice. `cuts`: for each
     wake, the number of its calls after which the operator dies, or with `dies` False only the answer is lost. Faults:
     `refuses` wakes, `keeps_mib` after a sleep, `hangs_at` a round, loses its node at `gone_at`, is `slow_at` a round.
+    `level`: on its pod, `slept_at`: of its last sleep; `drop`: another engine wants its host memory.
     """
 
     state: State
@@ -38,6 +40,8 @@ class Model:
     ready: bool = True
     lag: int = 0
     level: int = 1
+    slept_at: int = 1
+    drop: bool = False
     silent: bool = False
     cuts: list[int] = field(default_factory=list)
     dies: bool = True
@@ -93,6 +97,7 @@ class Model:
             wake_refused=self.refused,
             fresh=self.state is not State.WAKING or self.done,
             slow=slow and not self.requests,
+            drop=self.drop and self.level == 1,
         )
 
     def word(self, now_s: float, measured_mib: int | None) -> bool | None:
@@ -129,6 +134,10 @@ class Model:
             self._sleep()
         elif done.act is Act.CALL_WAKE:
             self._wake()
+        elif done.act is Act.LOWER:
+            assert not self.asleep, "its level changed in its sleep"
+            assert not self.pending, "its level changed on its way to sleep"
+            self.level = 2
         elif done.act is Act.CALL_REFRESH:
             self.stale, self.done = False, True
         else:
@@ -140,7 +149,7 @@ class Model:
         assert not self.requests, "sleep was called before the engine was drained"
         self.ended = self.ended or (self.silent and self.sent)
         self.sent, self.done = True, not self.lag
-        self.pending = self.lag + 1
+        self.pending, self.slept_at = self.lag + 1, self.level
 
     def _wake(self) -> None:
         assert self.charge_mib >= AWAKE_MIB, "woken before it was charged"
@@ -176,7 +185,7 @@ class Model:
                 self.fall_asleep()
 
     def fall_asleep(self) -> None:
-        self.asleep, self.half, self.stale, self.good = True, False, True, self.level == 1
+        self.asleep, self.half, self.stale, self.good = True, False, True, self.slept_at == 1
 
 
 MODELS = st.builds(
@@ -207,8 +216,14 @@ def settled(model: Model) -> bool:
     return model.deleted or awake or asleep
 
 
-def run(model: Model, goals: list[State | None], kills: set[int], rounds: int) -> None:
-    """Lets time pass; the promises that hold at each moment are asserted here and in the model."""
+def run(
+    model: Model, goals: list[State | None], kills: set[int], rounds: int, drops: Set[int] = frozenset()
+) -> None:
+    """Lets time pass; the promises that hold at each moment are asserted here and in the model.
+
+    `drops`: rounds in which its host memory is wanted, which wins over its goal.
+    """
+    model.slept_at = model.level
     if model.asleep:
         model.fall_asleep()
     if model.state is State.ASLEEP and model.asleep:
@@ -219,8 +234,9 @@ def run(model: Model, goals: list[State | None], kills: set[int], rounds: int) -
         if n in kills:
             model.restart()
         goal = goals[n] if n < len(goals) else last
-        now_s = float(n)
-        done = step(model.facts(now_s), _fit(goal, model), LIMITS, now_s)
+        now_s, model.drop = float(n), n in drops
+        fitting = State.ASLEEP if model.drop else _fit(goal, model)
+        done = step(model.facts(now_s), fitting, LIMITS, now_s)
         if done.act is not Act.WAIT:
             model.take(done, now_s)
         if model.deleted:
@@ -280,6 +296,22 @@ def test_whatever_breaks_it_does_not_stay_on_its_way_and_is_never_charged_less_t
         )
     run(model, goals, kills, 300)
     assert model.deleted or model.state in (State.AWAKE, State.ASLEEP), model
+
+
+@settings(max_examples=250, deadline=None)
+@given(MODELS, GOALS, st.sets(st.integers(0, 60), max_size=8), st.sets(st.integers(0, 40)))
+def test_weights_that_are_dropped_for_another_are_read_again_before_it_serves_whoever_dies_between(
+    model: Model, goals: list[State | None], kills: set[int], drops: set[int]
+) -> None:
+    run(model, goals, kills, 160, drops)
+    assert settled(model), model
+
+
+def test_a_sleeper_whose_host_memory_is_wanted_long_enough_ends_asleep_without_it() -> None:
+    for kill in range(8):
+        model = Model(State.ASLEEP, False, True, 0, RESIDUE_MIB)
+        run(model, [None], {kill}, 20, set(range(20)))
+        assert (model.state, model.level, model.slept_at, model.gate) == (State.ASLEEP, 2, 2, False)
 
 
 def test_an_engine_that_answers_a_wake_with_an_error_is_replaced_at_once_and_charged_until_it_is_gone() -> (

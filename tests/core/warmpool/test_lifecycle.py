@@ -94,6 +94,15 @@ def test_a_wanted_engine_turns_back_only_while_it_is_certain_that_it_was_not_tol
     assert taken(State.AWAKE, sleep_sent=True, **facts).act is Act.CALL_SLEEP
 
 
+def test_one_that_is_wanted_wakes_as_soon_as_its_sleep_has_ended() -> None:
+    facts = {"state": State.SLEEPING, "asleep": True, "drained": True, "sleep_sent": True}
+    assert taken(State.AWAKE, gate=False, **facts).to is State.WAKING  # whatever was measured by then
+    assert taken(State.AWAKE, gate=False, **(facts | {"measured_mib": None})).to is State.WAKING
+    assert taken(State.AWAKE, gate=True, **facts).act is Act.CLOSE_GATE
+    assert taken(State.AWAKE, gate=False, **(facts | {"asleep": False})).to is not State.WAKING
+    assert taken(None, gate=False, **facts).act is Act.WAIT
+
+
 def test_a_wake_that_takes_too_long_has_failed() -> None:
     late = taken(state=State.WAKING, gate=False, asleep=True, now_s=31)
     assert (late.act, late.reason, late.failed) == (Act.DELETE, "WakeFailed", True)
@@ -162,3 +171,20 @@ def test_an_engine_without_requests_is_removed_at_once(state: State) -> None:
 def test_an_engine_that_is_probed_again_is_drained_before_it_goes() -> None:
     still = taken(State.ENDED, state=State.STARTING, gate=False, drained=False)
     assert (still.act, still.to) == (Act.MOVE, State.STOPPING)
+
+
+def test_a_sleeper_that_is_to_drop_its_weights_wakes_is_noted_and_sleeps_again_with_its_gate_closed() -> None:
+    drop = {"drop": True, "gate": False}
+    first = taken(State.ASLEEP, state=State.ASLEEP, asleep=True, **drop)
+    assert (first.to, first.reason) == (State.WAKING, "HostMemoryWanted")
+    assert taken(State.ASLEEP, state=State.WAKING, asleep=True, **drop).act is Act.CALL_WAKE
+    assert taken(State.ASLEEP, state=State.WAKING, **drop).to is State.AWAKE
+    assert taken(State.ASLEEP, **drop) == Step(Act.LOWER)
+    assert taken(State.ASLEEP, gate=False).to is State.SLEEPING
+
+
+def test_a_wake_that_was_only_to_drop_weights_and_is_wanted_by_nobody_any_more_serves() -> None:
+    assert taken(None, gate=False, drop=False).act is Act.OPEN_GATE
+    assert taken(
+        State.ASLEEP, state=State.WAKING, drop=True, gate=False, wake_refused=True, asleep=True
+    ).failed

@@ -118,6 +118,24 @@ def test_keep_alive_holds_an_engine_longer_than_idle_seconds_and_never_shorter()
     assert plan(WISH, awake, Demand(), NO_FAILURES, 10, [let_go]).goals["a"][0] is State.ASLEEP
 
 
+def test_one_that_makes_room_sleeps_though_keep_alive_holds_it_but_not_while_load_or_the_floor_needs_it() -> (
+    None
+):
+    maker = engine("a", State.AWAKE, makes_room="a sleeper is to have room")
+    keeps = [kept(0, 0, math.inf)]
+
+    def goals(wish: PoolWish = WISH, **demand: int) -> object:
+        return plan(wish, [maker], Demand(**demand), NO_FAILURES, 100, keeps).goals
+
+    assert goals() == {"a": (State.ASLEEP, "a sleeper is to have room")}
+    assert plan(WISH, [replace(maker, makes_room="")], Demand(), NO_FAILURES, 100, keeps).goals == {}
+    assert goals(waiting=1) == goals(in_flight=1) == {}
+    assert goals(peak=1) == goals()  # the load of before does not hold it
+    assert goals(wish=replace(WISH, min_awake=1)) == {}
+    assert goals(wish=replace(WISH, asleep=0)) == {}  # it would end
+    assert goals(wish=replace(WISH, dwell_s=101)) == {}
+
+
 def test_keep_alive_holds_as_many_engines_as_it_knows_replicas_for() -> None:
     engines = [engine(uid, State.AWAKE) for uid in "abc"]
     keeps = [kept(0, 0, math.inf), kept(0, 0, math.inf), kept(0, 0, 50)]

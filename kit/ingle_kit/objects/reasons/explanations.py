@@ -189,6 +189,11 @@ EXPLANATIONS: dict[Reason, Explanation] = {
         "The API server refuses the pool's pods: most often a ResourceQuota of the namespace, else an admission rule.",
         "Do what the message says; for a quota, raise requests.ingle.dev/gpu-memory-mib or ask for less.",
     ),
+    Reason.POD_SECURITY: Explanation(
+        "InferencePool, Ready, Stalled and event",
+        "The namespace enforces a Pod Security level that the pool's pods do not keep.",
+        "Change the field that the message names: most often the user, which spec.template.securityContext.runAsUser sets.",
+    ),
     Reason.WITHIN_CAP: Explanation(
         "PowerBudget, Ready", "The enforced limits and the hosts' share add up to at most the cap.", _NOTHING
     ),
@@ -232,8 +237,10 @@ EXPLANATIONS: dict[Reason, Explanation] = {
     ),
     Reason.LIMITS_NOT_SET: Explanation(
         "GPUNode, Stalled",
-        "The agent may not set power limits, or the driver refused; the cap cannot be promised for this node.",
-        "Give the agent's setter the right to set limits (CAP_SYS_ADMIN) or take the node out of the budget.",
+        "The agent may not set power limits, its setter does not answer, or the driver refused; the cap cannot be promised"
+        " for this node.",
+        "Give agents the right to set limits (agent.setLimits of the chart), see why the container setter does not run, or"
+        " take the node out of the budget.",
     ),
     Reason.AS_CLAIMED: Explanation(
         "GPUNode, Attached", "Every pod sits on the GPUs that it claims, as far as can be seen.", _NOTHING

@@ -51,6 +51,7 @@ class Reason(StrEnum):
     MADE_ROOM = "MadeRoom"
     GAVE_WAY = "GaveWay"
     POD_REFUSED = "PodRefused"
+    POD_SECURITY = "PodSecurity"
     CACHE_MISS = "CacheMiss"
     FETCHING = "Fetching"
     FETCH_FAILED = "FetchFailed"
