@@ -18,6 +18,7 @@ _NEEDS: Final[dict[str, tuple[tuple[str, str, str, str, str], ...]]] = {
         (GROUP, "gpunodes", "get list watch create patch", "", ""),
         ("", "pods", "list watch create delete", "", ""),
         ("", "pods/status", "patch", "", ""),
+        ("", "pods/resize", "patch", "", ""),
         ("", "nodes", "list watch", "", ""),
         ("autoscaling", "horizontalpodautoscalers", "list watch", "", ""),
         ("", "events", "create", "", ""),

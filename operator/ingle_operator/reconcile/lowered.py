@@ -12,6 +12,7 @@ from ingle_operator.render import BASE_MEMORY_MIB
 from ingle_operator.world import World
 
 SEEN_AGAIN_S = 0.05
+REFUSED_AGAIN_S = 2.0
 
 log = logging.getLogger(__name__)
 
@@ -24,6 +25,7 @@ async def lower(world: World, pod: EnginePod) -> float:
         await world.kube.merge_patch(POD, name, patch, namespace, "status")
     except KubeError as error:
         log.info("pod %s/%s keeps its level: %s", namespace, name, error)
+        return REFUSED_AGAIN_S
     world.notes.wake_ms.pop(pod.uid, None)  # of the other level
     return SEEN_AGAIN_S
 

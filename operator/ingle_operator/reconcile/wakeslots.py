@@ -58,9 +58,8 @@ def _neighbour(world: World, tenant: Tenant, pod: EnginePod | None, now_s: float
     namespace, _, name = tenant.pool.partition("/")
     pool = world.pools.store.get((namespace, name))
     spec = world.spec_of(pool) if pool is not None else None
-    holds = (
-        spec is not None and spec.warm.keep_alive != "Fixed"
-    )  # else it stays for idleSeconds and no longer
+    # Fixed: it stays for idleSeconds, no longer and no shorter.
+    holds = spec is not None and spec.warm.keep_alive != "Fixed"
     least_s = min(world.settings.dwell_s, spec.warm.idle_seconds / 4) if spec is not None else 0.0
     return Neighbour(
         uid=tenant.uid,
