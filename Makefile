@@ -48,7 +48,7 @@ generated: install ## crds/, charts/, docs/reasons.md and docs/benchmarks.md are
 	$(BIN)/python -m bench.report --check
 
 # Most tests wait more than they compute, so two halves run side by side, each with control planes of its own.
-HALF := $(addprefix tests/,agent chart cli core extender kit lab/engine lab/gpu lab/node router)
+HALF := $(addprefix tests/,admission agent chart cli core extender kit lab/engine lab/gpu lab/node router)
 
 unit: controlplane ## unit and component tests, with the real API server
 	@echo "two halves at once; each shows what it says when it has ended"
@@ -63,10 +63,10 @@ unit-rest:
 e2e: controlplane ## the whole lab, by user story
 	$(BIN)/python -m pytest e2e
 
-e2e-real: controlplane ## the chart on a real kubelet, needs root: docs/real-node.md
+e2e-real: controlplane ## the chart on a real kubelet, needs root; ONLY=FILE runs that one: docs/real-node.md
 	$(BIN)/python -m ingle_lab.realnode check
 	$(BIN)/python -m ingle_lab.realnode build
-	$(BIN)/python -m pytest e2e_real -s
+	$(BIN)/python -m pytest e2e_real$(if $(ONLY),/$(ONLY)) -s
 
 bench: controlplane ## NAME=demo | filter | footprint | placement | placement-real | warm | warm-real: measure, write bench/results/NAME.json and docs/benchmarks.md
 	$(BIN)/python -m bench.run $(NAME)

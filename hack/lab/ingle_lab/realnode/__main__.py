@@ -1,4 +1,4 @@
-"""`python -m ingle_lab.realnode build|check|up`: the real node, until Ctrl-C."""
+"""`python -m ingle_lab.realnode build|check|ready|up`: the real node, until Ctrl-C."""
 
 from __future__ import annotations
 
@@ -13,9 +13,9 @@ from ingle_lab.realnode import RealNode, binaries, preflight
 
 def main(words: list[str]) -> int:
     """Exit code: 0 done, 1 failed with a message, 2 wrong words, 3 this machine cannot run it."""
-    commands = {"build": _build, "check": _check, "up": _up}
+    commands = {"build": _build, "check": _check, "ready": _ready, "up": _up}
     if len(words) != 1 or words[0] not in commands:
-        print("usage: python -m ingle_lab.realnode build|check|up", file=sys.stderr)
+        print("usage: python -m ingle_lab.realnode build|check|ready|up", file=sys.stderr)
         return 2
     try:
         return commands[words[0]]()
@@ -38,6 +38,17 @@ def _check() -> int:
     for reason in found:
         print(f"a real node cannot run here: {reason}", file=sys.stderr)
     return 3 if found else 0
+
+
+def _ready() -> int:
+    """As `check`, and whether all is built."""
+    found = _check()
+    try:
+        binaries.programs()
+    except ControlPlaneError as error:
+        print(f"a real node is not built here: {error}", file=sys.stderr)
+        return 3
+    return found
 
 
 def _up() -> int:
