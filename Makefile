@@ -48,7 +48,7 @@ generated: install ## crds/, charts/, docs/reasons.md and docs/benchmarks.md are
 	$(BIN)/python -m bench.report --check
 
 # Most tests wait more than they compute, so two halves run side by side, each with control planes of its own.
-HALF := $(addprefix tests/,admission agent chart cli core extender kit lab/engine lab/gpu lab/node router)
+HALF := $(addprefix tests/,agent chart cli core extender kit lab/engine lab/gpu lab/node router)
 
 unit: controlplane ## unit and component tests, with the real API server
 	@echo "two halves at once; each shows what it says when it has ended"
