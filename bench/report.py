@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import sys
+from collections import Counter
 from pathlib import Path
 from typing import Any
 
@@ -24,11 +25,19 @@ def text() -> str:
     for path in sorted((ROOT / "bench" / "results").glob("*.json")):
         result = json.loads(path.read_text())
         parts.append(
-            f"\n## {path.stem}\n\n`{result['command']}` on {result['machine']}, commit {result['commit']}.\n"
+            f"\n## {path.stem}\n\n`{result['command']}` on {result['machine']}, {_commits(result['rows'])}.\n"
         )
         parts.append("\n| what | value | target | met | baseline |\n|---|---|---|---|---|\n")
         parts += [_line(row) for row in result["rows"]]
     return "".join(parts)
+
+
+def _commits(rows: list[dict[str, Any]]) -> str:
+    """What was measured; with their rows where parts were measured at several commits."""
+    count = Counter(row["commit"] for row in rows)
+    if len(count) == 1:
+        return f"commit {next(iter(count))}"
+    return "commits " + ", ".join(f"{commit} ({rows_of_it} rows)" for commit, rows_of_it in count.items())
 
 
 def _line(row: dict[str, Any]) -> str:

@@ -14,9 +14,9 @@ import platform
 import subprocess
 import sys
 from pathlib import Path
-from typing import Any
 
 from bench import report
+from bench.parts import Row
 
 RESULTS = Path(__file__).parent / "results"
 NOT_BENCHMARKS = {
@@ -54,11 +54,26 @@ def commit() -> str:
     return out.stdout.strip() or "unknown"
 
 
-def write(name: str, rows: list[dict[str, Any]]) -> Path:
-    """Writes the result file in the form that docs/benchmarks.md is made from."""
+def merged(before: list[Row], rows: list[Row]) -> list[Row]:
+    """Rows of a run of some parts, among those of the other parts: in their old places, new ones after the one they follow."""
+    measured = {row["name"]: row for row in rows}
+    names = [row["name"] for row in before]
+    for place, name in enumerate(measured):
+        if name not in names:
+            follows = list(measured)[place - 1] if place else None
+            names.insert(names.index(follows) + 1 if follows else len(names), name)
+    old = {row["name"]: row for row in before}
+    return [measured.get(name) or old[name] for name in names]
+
+
+def write(name: str, rows: list[Row], *, some_parts: bool) -> Path:
+    """Writes the result file in the form that docs/benchmarks.md is made from. `some_parts`: other rows stay."""
     RESULTS.mkdir(exist_ok=True)
     path = RESULTS / f"{name}.json"
-    body = {"command": f"make bench NAME={name}", "machine": machine(), "commit": commit(), "rows": rows}
+    rows = [row | {"commit": commit()} for row in rows]
+    if some_parts and path.exists():
+        rows = merged(json.loads(path.read_text())["rows"], rows)
+    body = {"command": f"make bench NAME={name}", "machine": machine(), "rows": rows}
     path.write_text(json.dumps(body, indent=1) + "\n")
     return path
 
@@ -68,7 +83,7 @@ def main() -> None:
     parser.add_argument("name", choices=names())
     name = parser.parse_args().name
     rows = importlib.import_module(f"bench.{name.replace('-', '_')}").measure()
-    print(write(name, rows), file=sys.stderr)
+    print(write(name, rows, some_parts="BENCH_PARTS" in os.environ), file=sys.stderr)
     report.write()
 
 
