@@ -158,9 +158,8 @@ def _sleeping(facts: EngineFacts, goal: State | None, limits: Limits, now_s: flo
         return Step(Act.MOVE, "Wanted", State.AWAKE)
     if facts.gate:
         return Step(Act.CLOSE_GATE, "Idle")
-    if (
-        facts.asleep is True and goal is State.AWAKE
-    ):  # its claim is still that of one awake: it waits for nothing
+    # Its claim is still that of one awake: it waits for nothing.
+    if facts.asleep is True and goal is State.AWAKE:
         return Step(Act.MOVE, "Wanted", State.WAKING)
     overdue = facts.quiet_at_s is not None and now_s - facts.quiet_at_s > limits.sleep_s
     if facts.asleep is True and facts.measured_mib is not None:

@@ -76,9 +76,8 @@ def plan(
     replica) does not hold it or it makes room beside it (`wakeslot.py`), and `past` allows it. Sleepers beyond the
     number to keep stop after the same time. One that does not answer is replaced and left to its liveness probe. A failed
     pool starts again after `retry_delay_s`. Where a sleeper cannot be woken another is started; one that has to move is
-    replaced first and then stopped, one at
-    a time. Engines of an earlier revision: `rollout.py`; `goback.py` where one can be made anew,
-    and `back` is how it failed.
+    replaced first and then stopped, one at a time. Engines of an earlier revision: `rollout.py`; `goback.py` where one can
+    be made anew, and `back` is how it failed.
     """
     failures = failures.of(wish)
     wish = _with_prewarm(wish, keeps, now_s)
@@ -217,9 +216,8 @@ def _let_idle_sleep(
         (e for e in live if e.state is State.AWAKE and e.answers),
         key=lambda e: (e.in_flight, wish.current(e), e.busy_at_s, e.uid),
     )
-    leave = awake[
-        : max(0, len(awake) - stay)
-    ]  # one that is still starting cannot take the place of one of them
+    spare = max(0, len(awake) - stay)  # one that is still starting cannot take the place of one of them
+    leave = awake[:spare]
     going = [e for e in leave if now_s - e.since_s >= wish.idle_s]
     goal = State.ASLEEP if wish.asleep else State.ENDED
     goals |= {e.uid: (goal, f"idle for {wish.idle_s:g} s") for e in going}

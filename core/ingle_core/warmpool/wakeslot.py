@@ -18,27 +18,20 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Final
 
+from ingle_core.warmpool.residue import Occupant
+
 SETTLED: Final = frozenset({"Awake", "Asleep"})
 IDLE_LEAST_S: Final = 1.0
 WHY: Final = "a sleeper on its GPU is to have room to wake at once"
 
 
-@dataclass(frozen=True)
-class Neighbour:
-    """One engine on the node. `memory_mib`: charged on each of its GPUs; `asleep_mib`, `awake_mib`: what it would be.
+@dataclass(frozen=True, kw_only=True)
+class Neighbour(Occupant):
+    """One engine on the node. `moves`: also unused for long enough. `idle_s`: since its last use.
 
-    `state`: the ledger's word. `moves`: awake, unused for long enough, and able to sleep. `idle_s`: since its last use.
-    `chance`: that it is wanted again soon, in [0, 1].
+    `chance`: that it is wanted again soon, in [0, 1]. `sleep_s`, `wake_s`: how long that takes.
     """
 
-    uid: str
-    pool: str
-    gpus: tuple[str, ...]
-    state: str
-    memory_mib: int
-    asleep_mib: int
-    awake_mib: int
-    moves: bool
     idle_s: float
     chance: float
     sleep_s: float
@@ -87,7 +80,7 @@ def _could_wake(
 
     def left_mib(gpu: str) -> int:
         others = (o for o in neighbours if gpu in o.gpus and o.uid != one.uid)
-        charged = (min(o.memory_mib, o.asleep_mib) if o is without else o.memory_mib for o in others)
+        charged = (o.residue_mib if o is without else o.memory_mib for o in others)
         return gpus_mib.get(gpu, 0) - sum(charged)
 
     return all(left_mib(gpu) >= one.awake_mib for gpu in one.gpus)

@@ -3,6 +3,7 @@ plans to put to sleep."""
 
 from __future__ import annotations
 
+import asyncio
 import time
 from collections import defaultdict
 from collections.abc import Sequence
@@ -35,7 +36,7 @@ async def reconcile_wake_slots(world: World, name: str) -> float | None:
             continue
         gpus_mib = {gpu.uuid: gpu.allocatable_mib for gpu in ledger.gpus}
         neighbours = [_neighbour(world, tenant, pods.get(tenant.uid), now_s) for tenant in here]
-        found = sleeps_ahead(gpus_mib, neighbours, spare)
+        found = await asyncio.to_thread(sleeps_ahead, gpus_mib, neighbours, dict(spare))
         if found is not None:
             spare[found.pool] -= 1  # its pool may have others on other nodes
             chosen.append(found.uid)
