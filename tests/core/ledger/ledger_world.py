@@ -114,8 +114,8 @@ class Node:
 
     def patch(self, known: Seen, ops: Sequence[Op]) -> Answer:
         """Applies `ops`, made from what `known` says, as the API server would."""
-        spec = _patched(self.spec, ops)
-        if known.uid != self.uid or spec is None:
+        spec = _patched(self.spec, ops) if known.uid == self.uid else None  # as every write asks first
+        if spec is None:
             return Answer.STALE
         before, after = self.ledger, Ledger.from_dict(spec)
         assert after == applied(before, ops)
