@@ -47,7 +47,7 @@ side by side. An *actuation* is an engine's way from being wanted awake to an op
 | `path` | here | there |
 |---|---|---|
 | `hot` | a sleeper was woken | a sleeping instance on the right GPU was woken |
-| `warm` | an engine was started on a node that had the model's weights on disk | a launcher was there, the instance was new |
+| `warm` | loaded into a spare, or started where the weights lay on disk | a launcher was there, the instance was new |
 | `cold` | an engine was started elsewhere | the launcher was made too |
 
 `hot_hit_rate` and `warm_hit_rate` are shares of actuations, as there. They say nothing of the requests that found an engine

@@ -29,7 +29,7 @@ def _words(text: str) -> frozenset[str]:
 
 FIXED: dict[str, frozenset[str]] = {
     "operator": _words(
-        "namespace pod_name pod_uid listen port attach runtime_class launcher_image holder_image"
+        "namespace pod_name pod_uid listen port attach runtime_class launcher_image spare_image holder_image"
         " cache_host_path cache_image"
     ),
     "scheduler": _words(

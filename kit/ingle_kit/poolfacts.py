@@ -30,6 +30,7 @@ class _Replicas(msgspec.Struct, frozen=True):
 
 class _Warm(msgspec.Struct, frozen=True):
     asleep: int = 0
+    level: str = ""
 
 
 class _Spec(msgspec.Struct, frozen=True):
@@ -53,8 +54,9 @@ def pool_facts(obj: Mapping[str, Any]) -> PoolFacts:
     """ValueError (msgspec.ValidationError) says what cannot be read. A profile that is not of 24 hours is none."""
     pool = msgspec.convert(obj, _Pool)
     percent = pool.status.percent if len(pool.status.percent) == HOURS else ()
+    spare = pool.spec.warm.level == "Spare"  # nothing of it stays on its GPUs
     variants = tuple(
-        VariantFacts(one.memory_mib.awake, one.memory_mib.asleep, one.gpus, one.products)
+        VariantFacts(one.memory_mib.awake, 0 if spare else one.memory_mib.asleep, one.gpus, one.products)
         for one in pool.spec.variants
     )
     found = PoolFacts(variants, _engines(pool.spec), percent)

@@ -27,7 +27,7 @@ class Meter:
         self.actuation_s = _histogram(
             "ingle_actuation_seconds",
             "From an engine being wanted awake (a start: its pod's creation) until its gate opened. "
-            "path: hot (woken), warm (started where its weights lay on disk), cold (started elsewhere).",
+            "path: hot (woken), warm (loaded into a spare, or started where its weights lay on disk), cold (started elsewhere).",
             ("pool", "path"),
             ACTUATION_BUCKETS_S,
         )
@@ -48,17 +48,24 @@ class Meter:
         return self.actuation_s, self.wake_s, self.cold_start_s
 
     def follow(
-        self, uid: str, pool: str, state: State, wanted: bool, start: tuple[Path, float], now_s: float
+        self,
+        uid: str,
+        pool: str,
+        state: State,
+        wanted: bool,
+        start: tuple[Path, float],
+        now_s: float,
+        wake: Path = "hot",
     ) -> None:
         """Notes when an engine set out; an engine that is no longer wanted has not.
 
-        `start`: the path and time of a start from nothing, should it be one.
+        `start`: the path and time of a start from nothing, should it be one; `wake`: the path of a wake.
         """
         self._show(pool)
         if state is State.STARTING:
             self._paths.setdefault(uid, start)
         elif state is State.WAKING or (state is State.ASLEEP and wanted):
-            self._paths.setdefault(uid, ("hot", now_s))
+            self._paths.setdefault(uid, (wake, now_s))
         elif state is not State.AWAKE:
             self._paths.pop(uid, None)
 

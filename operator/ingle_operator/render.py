@@ -8,6 +8,7 @@ from typing import Any
 import msgspec
 import orjson
 
+from ingle_core.warmpool.tiers import Level, level_of
 from ingle_kit.kube import Object
 from ingle_kit.names import (
     ANNOTATION_PLACEMENT,
@@ -22,6 +23,7 @@ from ingle_kit.names import (
 from ingle_kit.objects import InferencePoolSpec, Placement, Variant, dump
 from ingle_kit.objects.asks import placement_ask
 from ingle_operator.adapters import ADAPTERS
+from ingle_operator.adapters.spare import launcher_port
 from ingle_operator.attach import DRIVERS, Attachment
 from ingle_operator.caches import NodeCache, with_cache
 from ingle_operator.launcher import Launcher, with_launcher
@@ -104,7 +106,10 @@ def _container(spec: InferencePoolSpec, variant: Variant, attachment: Attachment
     kept_mib = host_mib if spec.warm.level == "L1" else str(BASE_MEMORY_MIB)
     command = ADAPTERS[spec.engine.kind].command
     gpu_mib = str(variant.gpus * memory.awake)
-    health = {"httpGet": {"path": "/health", "port": spec.engine.port}}
+    spare = level_of(spec.warm.level) is Level.SPARE
+    health = {
+        "httpGet": {"path": "/health", "port": launcher_port(spec.engine.port) if spare else spec.engine.port}
+    }
     return {
         "name": "engine",
         "image": spec.engine.image,

@@ -63,6 +63,11 @@ class OperatorSettings(BaseSettings):
         description="What a minute of 1 GiB is worth to keepAlive ExpectedUse, in seconds of waiting. 0: all stay"
         " awake while there is room.",
     )
+    sleep_ahead: bool = Field(
+        True,
+        description="An idle engine that keepAlive holds may sleep ahead of need, so that a sleeper on its GPU has room to"
+        " wake at once. false: only when another needs its room.",
+    )
     probe_steady_percent: int = Field(
         130, ge=100, le=1000, description="A probe up to this share of the steady time is steady."
     )
@@ -85,6 +90,10 @@ class OperatorSettings(BaseSettings):
     )
     launcher_command: str = Field(
         "vllm serve", description="What a vLLM image starts by itself, and the launcher in its place."
+    )
+    spare_image: str = Field(
+        "",
+        description="Image of ours that has ingle-spare, for pools with warm.level Spare. Empty: they get no engines.",
     )
     cache_host_path: str = Field(
         "",
@@ -139,7 +148,8 @@ class OperatorSettings(BaseSettings):
     def launcher(self) -> Launcher | None:
         """None: engines start as their image says."""
         command = tuple(shlex.split(self.launcher_command))
-        return Launcher(self.launcher_image, command) if self.launcher_image else None
+        images = self.launcher_image, self.spare_image
+        return Launcher(self.launcher_image, command, self.spare_image) if any(images) else None
 
     @property
     def cache(self) -> NodeCache | None:

@@ -29,7 +29,7 @@ class Metrics:
         self.found = Counter(
             "ingle_requests_found_total",
             "Requests by the warmest that they found in the pool they were sent to: hot (an engine took it at once), "
-            "starting (one was waking or starting already), asleep (a wake away), cold (nothing).",
+            "starting (one was waking or starting already), asleep (a wake away), spare (a load away), cold (nothing).",
             ("pool", "found"),
             registry=self.registry,
         )

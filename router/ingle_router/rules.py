@@ -17,7 +17,7 @@ Compile = Callable[[str], Callable[[Question], object]]
 """Compiles a CEL expression; raises ValueError where it is broken."""
 
 LASTING: Final = frozenset({Reason.VARIANT_FITS_NO_GPU, Reason.ENGINE_NEVER_READY})
-MAY_SERVE: Final = frozenset({"Starting", "Awake", "Sleeping", "AsleepL1", "AsleepL2", "Waking"})
+MAY_SERVE: Final = frozenset({"Starting", "Awake", "Sleeping", "AsleepL1", "AsleepL2", "Spare", "Waking"})
 PASSING: Final = frozenset({Reason.INSUFFICIENT_WATTS, Reason.INSUFFICIENT_MEMORY})
 PORT_DEFAULT: Final = 8000
 

@@ -85,6 +85,23 @@ async def test_sglang_is_told_to_release_and_resume_and_never_the_same_twice(
     assert list(site.engines) == [engine.uid]
 
 
+async def test_a_pool_of_spares_without_a_launcher_to_make_them_of_says_what_to_set_and_gets_no_pod(
+    kube: Kube, site: Any, operators: Any, bodies: Any
+) -> None:
+    await site.node("n1")
+    async with operators.running():
+        await kube.create(names.INFERENCE_POOL, bodies.pool(warm={"asleep": 1, "level": "Spare"}))
+
+        async def told() -> bool:
+            pool = await kube.get(names.INFERENCE_POOL, "p", "default")
+            conditions = {c["type"]: c for c in (pool.get("status") or {}).get("conditions") or ()}
+            stalled = conditions.get("Stalled", {})
+            return stalled.get("reason") == "SpareNotInstalled" and "INGLE_SPARE_IMAGE" in stalled["message"]
+
+        await site.until(told, "the pool says what is missing")
+        assert (await kube.list(names.POD, "default", label_selector=names.LABEL_POOL))[0] == []
+
+
 async def only_pod(kube: Kube) -> Object:
     ((pod,), _) = await kube.list(names.POD, "default", label_selector=names.LABEL_POOL)
     return pod

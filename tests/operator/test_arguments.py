@@ -10,6 +10,7 @@ from ingle_core.warmpool.tiers import Level
 from ingle_kit.objects import InferencePoolSpec
 from ingle_kit.objects.asks import placement_ask
 from ingle_operator.adapters import ADAPTERS
+from ingle_operator.adapters.spare import launcher_port
 from ingle_operator.launcher import Launcher, with_launcher
 from ingle_operator.parse import engine_pod_of, pool_of
 from ingle_operator.render import engine_pod, revision_of
@@ -69,6 +70,31 @@ def test_the_launcher_starts_what_the_kind_starts(bodies: Any) -> None:
         pod_spec = with_launcher(pod_of(bodies, kind)["spec"], spec_of(bodies, kind), launcher)
         command = pod_spec["containers"][0]["command"]
         assert command[command.index("--") + 1 :] == starts
+
+
+def test_a_spare_starts_the_module_of_its_kind_in_the_launcher_and_is_probed_there(bodies: Any) -> None:
+    launcher = Launcher("l", ("vllm", "serve"), "s")
+    for kind, module in (
+        ("VLLM", "vllm.entrypoints.openai.api_server"),
+        ("SGLang", "sglang.launch_server"),
+    ):
+        pod = pod_of(bodies, kind, "Spare")
+        pod_spec = with_launcher(pod["spec"], spec_of(bodies, kind, "Spare"), launcher)
+        made = pod_spec["containers"][0]
+        words = made["command"]
+        assert words[:4] == ["python3", "/ingle/launch.py", "--", "python3"]
+        assert words[words.index("--module") + 1] == module
+        assert (words[words.index("--port") + 1], words[-1]) == ("8001", "--")
+        assert made["livenessProbe"]["httpGet"]["port"] == made["readinessProbe"]["httpGet"]["port"] == 8001
+        assert [init["image"] for init in pod_spec["initContainers"]] == ["l", "s"]
+        assert not {"--enable-sleep-mode", "--enable-memory-saver"} & set(made["args"])
+        pod["metadata"]["uid"] = "u"
+        need = engine_pod_of(pod).need
+        assert (need.level, need.asleep_mib, need.host_mib) == (Level.SPARE, 0, 0)
+
+
+def test_the_last_port_there_is_has_its_launcher_before_it() -> None:
+    assert (launcher_port(8000), launcher_port(65535)) == (8001, 65534)
 
 
 def test_level_2_claims_no_host_memory_and_is_another_revision(bodies: Any) -> None:

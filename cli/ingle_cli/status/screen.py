@@ -22,6 +22,7 @@ from ingle_cli.text import SILENT, Shown, age, ago, clean, paragraph, per, plura
 
 LINES_MAX: Final = 25
 ROWS_EACH: Final = 3
+_DEEP: Final = {"AsleepL2": "L2", "Spare": "spare"}
 # One line for the operator, a blank line and a heading for each of four parts, a blank line and the hint.
 ROWS_MAX: Final = LINES_MAX - 1 - 4 * 2 - 2
 
@@ -128,8 +129,8 @@ def _pools(lines: list[PoolLine], room: int, everywhere: bool, where: str) -> Pa
 
 def _asleep(line: PoolLine) -> str:
     """How many sleep, and how many of those deeply."""
-    deep = line.tiers.get("AsleepL2", 0)
-    return f"{line.asleep} ({deep} L2)" if deep else str(line.asleep)
+    deep = [f"{line.tiers[tier]} {word}" for tier, word in _DEEP.items() if line.tiers.get(tier)]
+    return f"{line.asleep} ({', '.join(deep)})" if deep else str(line.asleep)
 
 
 def _alarms(line: PoolLine) -> list[ConditionLine]:

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from typing import NamedTuple
 
 from ingle_core.routing.facts import Pool, Warmth
-from ingle_core.warmpool.tiers import SLEEP_L1, WAKE_L1, WAKE_L2
+from ingle_core.warmpool.tiers import SLEEP_L1, WAKE_L1, WAKE_L2, WAKE_SPARE
 
 WAKE_L1_S = WAKE_L1.cost_s
 WAKE_L2_S = WAKE_L2.cost_s
@@ -19,7 +19,8 @@ RETRY_AFTER_MAX_S = 30
 
 
 class Readiness(NamedTuple):
-    """Comparable: less is sooner. `tier` tells equals apart: awake 0, waking 1, asleep 2 and 3, starting 4, cold 5."""
+    """Comparable: less is sooner. `tier` tells equals apart: awake 0, waking 1, asleep 2 and 3, starting 4,
+    spare 5, cold 6."""
 
     in_s: float
     tier: int
@@ -33,7 +34,7 @@ def readiness(pool: Pool, now_s: float) -> Readiness:
     """The soonest of the pool's engines; a start from nothing where it has none. Awake ones are not looked at:
     whether they can be picked is known better from the pods."""
     start_s = max((e.start_s for e in pool.engines if e.start_s is not None), default=START_S)
-    return min((*_each(pool.engines, start_s, now_s), Readiness(start_s, 5, "cold")))
+    return min((*_each(pool.engines, start_s, now_s), Readiness(start_s, 6, "cold")))
 
 
 def _each(engines: Sequence[Warmth], start_s: float, now_s: float) -> list[Readiness]:
@@ -51,6 +52,8 @@ def _each(engines: Sequence[Warmth], start_s: float, now_s: float) -> list[Readi
             found.append(Readiness(rest_s + _wake_s(engine, WAKE_L1_S), 2, "falling asleep"))
         elif engine.state == "AsleepL2":
             found.append(Readiness(_wake_s(engine, WAKE_L2_S), 3, "asleep, its weights dropped"))
+        elif engine.state == "Spare":
+            found.append(Readiness(_wake_s(engine, WAKE_SPARE.cost_s), 5, "a launcher without a model"))
         elif engine.state == "Starting":
             whole_s = start_s if engine.start_s is None else engine.start_s
             found.append(Readiness(_left_s(whole_s, engine, now_s), 4, "starting"))

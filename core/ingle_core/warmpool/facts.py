@@ -60,7 +60,8 @@ class PoolWish:
     `idle_s`, ceil(peak / concurrency). `ahead`: replicas wanted awake whatever the load is
     now (a prewarm, a forecast); it only ever adds, `ahead_reason` says why. `dwell_s`: an awake count that was lowered and
     raised again is lowered no sooner than four of them after it was lowered last. `surge_s`: how long a new engine may
-    wait for room beside an old one before the old one makes way for it.
+    wait for room beside an old one before the old one makes way for it. `spare`: an engine that starts can stay without
+    its model until somebody asks for it.
     """
 
     min_awake: int
@@ -78,6 +79,7 @@ class PoolWish:
     ahead_reason: str = ""
     dwell_s: float = 0.0
     surge_s: float = 30.0
+    spare: bool = False
 
     def current(self, engine: Engine) -> bool:
         """Whether the engine is as the pool is now."""

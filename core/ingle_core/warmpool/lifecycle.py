@@ -41,6 +41,7 @@ class EngineFacts:
     `wake_refused`: it answered the wake with an error. `fresh` False: awake, but nobody saw the wake to its end, so its
     prefix cache may speak of memory that is gone. `probe_due`: it is time to look whether it is still at steady speed;
     `slow`: it was not, twice in a row. `drop`: another engine wants its host memory, so it sleeps without its weights.
+    `spare`: asleep, there is no engine in its process, so a wake starts one, which is probed as after a start.
     """
 
     state: State
@@ -64,6 +65,7 @@ class EngineFacts:
     probe_due: bool = False
     slow: bool = False
     drop: bool = False
+    spare: bool = False
 
 
 @dataclass(frozen=True)
@@ -128,12 +130,14 @@ def _pending(facts: EngineFacts, goal: State | None, limits: Limits, now_s: floa
 
 
 def _starting(facts: EngineFacts, goal: State | None, limits: Limits, now_s: float) -> Step:
-    if now_s - facts.since_s > limits.start_s:
+    if facts.wake_refused or now_s - facts.since_s > limits.start_s:
         return Step(Act.DELETE, START_COLD.fails_as, failed=True)
     if facts.gate:
         return Step(Act.CLOSE_GATE, "EngineStarting")
     if not facts.ready or facts.asleep is None:
         return WAIT
+    if facts.asleep and facts.spare and goal is not State.ASLEEP:
+        return Step(Act.CALL_WAKE, "Wanted")
     if facts.asleep:
         return Step(Act.MOVE, "FoundAsleep", State.SLEEPING)
     if not facts.probed:
@@ -194,7 +198,7 @@ def overcharged_mib(facts: EngineFacts) -> int:
 
 def _waking(facts: EngineFacts, goal: State | None, limits: Limits, now_s: float) -> Step:
     if facts.asleep is False and facts.fresh:
-        return Step(Act.MOVE, "Woken", State.AWAKE)
+        return Step(Act.MOVE, "Woken", State.STARTING if facts.spare else State.AWAKE)
     if facts.wake_refused or now_s - facts.since_s > limits.wake_s:
         return Step(Act.DELETE, WAKE_L1.fails_as, failed=True)
     if facts.asleep is None:

@@ -99,6 +99,7 @@ def plan(
     roomy = [e for e in live if wish.current(e) and not rollout.is_short(e, now_s)]
     surge = roomy if way is None and rollout.surges() else None
     missing, woken = _wake(wish, live, demand, want, surge, goals)
+    _leave_spare(wish, live, want, goals)
     lowered = past.may_lower(wish.dwell_s, now_s) and _let_idle_sleep(wish, live, want, stay, now_s, goals)
     proven = [e for e in live if e not in rollout.coming] if rollout.olds else live
     _stop_surplus(wish, proven, want, stay, now_s, goals)
@@ -166,6 +167,20 @@ def _wake(
     for engine in woken:
         goals[engine.uid] = (State.AWAKE, reason)
     return missing, len(woken)
+
+
+def _leave_spare(wish: PoolWish, live: Sequence[Engine], want: int, goals: Goals) -> None:
+    """Those that start beyond the number wanted awake, the youngest first, get no model yet.
+
+    Not beside engines of an earlier revision: a new one has to show that it can serve before it takes their place.
+    """
+    if not wish.spare or not all(wish.current(e) for e in live):
+        return
+    woken = sum(goal is State.AWAKE for goal, _ in goals.values())
+    serving = woken + sum(e.state in (State.AWAKE, State.WAKING) and e.answers for e in live)
+    starting = sorted((e for e in live if e.state is State.STARTING), key=lambda e: (e.since_s, e.uid))
+    for engine in starting[max(0, want - serving) :]:
+        goals[engine.uid] = (State.ASLEEP, "nobody asks for it yet")
 
 
 def _lack(

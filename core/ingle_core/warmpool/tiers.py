@@ -14,26 +14,30 @@ from ingle_core.warmpool.facts import State
 
 
 class Tier(StrEnum):
-    """How warm a model is on a node. A launcher with its imports done and no model in it is not among them."""
+    """How warm a model is on a node."""
 
     HOT = "Hot"
     ASLEEP_L1 = "AsleepL1"
     ASLEEP_L2 = "AsleepL2"
+    SPARE = "Spare"
     CACHED = "Cached"
     COLD = "Cold"
 
 
 class Level(StrEnum):
-    """How deep an engine sleeps: `L1` keeps the weights in host memory, `L2` drops them."""
+    """How deep an engine sleeps: `L1` keeps the weights in host memory, `L2` drops them, `SPARE` ends the engine and keeps
+    the process with its imports done."""
 
     L1 = "L1"
     L2 = "L2"
+    SPARE = "Spare"
 
 
 HOLDS: Final[dict[Tier, str]] = {
     Tier.HOT: "GPU memory `awake`, busy watts; answers, and its own probes are at steady speed",
     Tier.ASLEEP_L1: "GPU memory `asleep` (the residue), weights in host memory `host`",
     Tier.ASLEEP_L2: "GPU memory `asleep`, no host memory; process, CUDA context and kernels stay",
+    Tier.SPARE: "no GPU memory, no host memory claimed; the pod on its GPUs, in it a launcher with its imports done",
     Tier.CACHED: "weights and compile cache on the node's disk; no process",
     Tier.COLD: "nothing",
 }
@@ -69,6 +73,7 @@ _SLEEP_LIMIT: Final = (120.0, "INGLE_SLEEP_LIMIT_S", "SleepFailed")
 _WAKE_LIMIT: Final = (60.0, "INGLE_WAKE_LIMIT_S", "WakeFailed")
 _REPLACED: Final = "replaced; its claim stays until the pod is gone"
 _START_NEEDS: Final = "a claim of `awake` MiB and busy watts; the choice of the extender"
+_START_FAILED: Final = "replaced after a pause that doubles"
 _START_HALF: Final = "Starting is in the ledger: probed again"
 _SLEEP_NEEDS: Final = "idle; gate closed, no router picks it, 0 running in the engine"
 _SLEEP_HALF: Final = "memory above `asleep` + slack: charged as awake, then `SleepKeptMemory` and replaced"
@@ -76,11 +81,11 @@ _WAKE_NEEDS: Final = "a claim of `awake` MiB and busy watts; no other transition
 
 START_COLD: Final = Move(
     "start", Tier.COLD, Tier.HOT, _START_NEEDS, 60.0, "startMilliseconds", *_START_LIMIT,
-    "replaced after a pause that doubles", _START_HALF,
+    _START_FAILED, _START_HALF,
 )  # fmt: skip
 START_CACHED: Final = Move(
     "start from disk", Tier.CACHED, Tier.HOT, _START_NEEDS, 40.0, "startMilliseconds", *_START_LIMIT,
-    "replaced after a pause that doubles", _START_HALF,
+    _START_FAILED, _START_HALF,
 )  # fmt: skip
 SLEEP_L1: Final = Move(
     "sleep", Tier.HOT, Tier.ASLEEP_L1, _SLEEP_NEEDS + "; `host` MiB claimed since the start", 5.0, "", *_SLEEP_LIMIT,
@@ -97,6 +102,17 @@ WAKE_L2: Final = Move(
     "wake and read the weights", Tier.ASLEEP_L2, Tier.HOT, _WAKE_NEEDS, 8.0, "wakeMilliseconds", *_WAKE_LIMIT,
     _REPLACED + "; at once when the engine answers with an error",
     "the engine sleeps until all is awake: called again from its first step",
+)  # fmt: skip
+SLEEP_SPARE: Final = Move(
+    "end the engine", Tier.HOT, Tier.SPARE, _SLEEP_NEEDS, 2.0, "", *_SLEEP_LIMIT, _REPLACED, _SLEEP_HALF,
+)  # fmt: skip
+WAKE_SPARE: Final = Move(
+    "load into the spare", Tier.SPARE, Tier.HOT, _WAKE_NEEDS, 24.0, "wakeMilliseconds", *_START_LIMIT,
+    _REPLACED + "; at once when the launcher says that the engine ended", "called again: one load is under way at most",
+)  # fmt: skip
+START_SPARE: Final = Move(
+    "start the launcher", Tier.COLD, Tier.SPARE, _START_NEEDS + "; nobody wants it awake", 20.0, "", *_START_LIMIT,
+    _START_FAILED, "Starting is in the ledger: loaded if it is wanted awake by then, else charged as asleep",
 )  # fmt: skip
 DROP: Final = Move(
     "drop the weights", Tier.ASLEEP_L1, Tier.ASLEEP_L2,
@@ -120,18 +136,21 @@ MOVES: Final[tuple[Move, ...]] = (
     SLEEP_L2,
     WAKE_L1,
     WAKE_L2,
+    START_SPARE,
+    SLEEP_SPARE,
+    WAKE_SPARE,
     DROP,
     DEMOTE,
     STOP,
 )
-_SLEEPS: Final = {Level.L1: SLEEP_L1, Level.L2: SLEEP_L2}
-_WAKES: Final = {Level.L1: WAKE_L1, Level.L2: WAKE_L2}
-_ASLEEP: Final = {Level.L1: Tier.ASLEEP_L1, Level.L2: Tier.ASLEEP_L2}
+_SLEEPS: Final = {Level.L1: SLEEP_L1, Level.L2: SLEEP_L2, Level.SPARE: SLEEP_SPARE}
+_WAKES: Final = {Level.L1: WAKE_L1, Level.L2: WAKE_L2, Level.SPARE: WAKE_SPARE}
+_ASLEEP: Final = {Level.L1: Tier.ASLEEP_L1, Level.L2: Tier.ASLEEP_L2, Level.SPARE: Tier.SPARE}
 
 
 def level_of(text: str) -> Level:
     """The level by its name; `L1` for an engine that was made before there were levels."""
-    return Level.L2 if text == Level.L2 else Level.L1
+    return next((level for level in Level if level == text), Level.L1)
 
 
 def sleep_of(level: Level) -> Move:

@@ -32,7 +32,8 @@ def placement_ask(pool: str, spec: InferencePoolSpec, variant: Variant) -> dict[
     `pool`: namespace/name.
     """
     placement, memory = spec.placement, variant.memory_mib
-    host_mib = memory.host if spec.warm.level == "L1" else 0
+    level = spec.warm.level
+    host_mib, asleep_mib = memory.host if level == "L1" else 0, 0 if level == "Spare" else memory.asleep
     scorers = {"scorers": placement.changed_percent} if placement.changed_percent else {}
     return (
         {
@@ -40,9 +41,9 @@ def placement_ask(pool: str, spec: InferencePoolSpec, variant: Variant) -> dict[
             "variant": variant.name,
             "model": spec.model,
             "gpus": variant.gpus,
-            "memoryMiB": {"awake": memory.awake, "asleep": memory.asleep, "host": host_mib},
+            "memoryMiB": {"awake": memory.awake, "asleep": asleep_mib, "host": host_mib},
             "engine": spec.engine.kind,
-            "level": spec.warm.level,
+            "level": level,
             "watts": busy_w_per_gpu(variant),
             "products": list(variant.gpu_products),
             "numa": placement.numa,

@@ -104,10 +104,11 @@ class Warm(ApiModel):
     """What stays warm without requests."""
 
     asleep: Replicas = Field(default=0, description="Sleepers kept although nobody asks. Absent: 0.")
-    level: Literal["L1", "L2"] = Field(
+    level: Literal["L1", "L2", "Spare"] = Field(
         default="L1",
         description="How deep replicas sleep: L1 keeps the weights in host memory (memoryMiB.host is claimed), L2 drops"
-        " them and reads them again at each wake. A change replaces the replicas. Absent: L1.",
+        " them and reads them again at each wake, Spare ends the engine, so that no GPU memory stays, and keeps a process"
+        " with its imports done, into which a wake loads. A change replaces the replicas. Absent: L1.",
     )
     idle_seconds: Annotated[int, Field(ge=1, le=604_800)] = Field(
         default=120, description="Seconds without a request after which an awake replica sleeps. Absent: 120."
@@ -158,6 +159,11 @@ class InferencePoolSpec(ApiModel):
             lambda s: s.engine.kind != "Custom" or s.warm.asleep == 0,
         ),
         Rule(
+            "self.engine.kind != 'Custom' || !has(self.warm) || !has(self.warm.level) || self.warm.level != 'Spare'",
+            "what an engine of kind Custom runs is not known: set warm.level to L1 or use VLLM or SGLang",
+            lambda s: s.engine.kind != "Custom" or s.warm.level != "Spare",
+        ),
+        Rule(
             "self.variants.all(v, self.variants.exists_one(o, o.name == v.name))",
             "variant names must be unique: rename one of them",
             lambda s: len({v.name for v in s.variants}) == len(s.variants),
@@ -198,7 +204,16 @@ class InferencePoolSpec(ApiModel):
 
 
 EngineState = Literal[
-    "Pending", "Starting", "Awake", "Sleeping", "AsleepL1", "AsleepL2", "Waking", "Stopping", "Failed"
+    "Pending",
+    "Starting",
+    "Awake",
+    "Sleeping",
+    "AsleepL1",
+    "AsleepL2",
+    "Spare",
+    "Waking",
+    "Stopping",
+    "Failed",
 ]
 
 

@@ -78,10 +78,12 @@ class VariantMemory(ApiModel):
         ),
     )
     awake: Annotated[int, Field(ge=1, le=16_777_216)] = Field(description="MiB on each GPU while awake.")
-    asleep: Mib = Field(description="MiB that stay on each GPU while asleep (CUDA context, graphs).")
+    asleep: Mib = Field(
+        description="MiB that stay on each GPU while asleep (CUDA context, graphs); with warm.level Spare none do."
+    )
     host: Mib = Field(
-        description="MiB of host memory of the replica while asleep (its weights, all GPUs together); with warm.level L2"
-        " it is what reading them may take, and not claimed for sleepers."
+        description="MiB of host memory of the replica while asleep (its weights, all GPUs together); with warm.level L2 and"
+        " Spare it is what reading them may take, and not claimed for sleepers."
     )
     kv_cache: Mib | None = Field(
         default=None,

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass
 from enum import Enum
-from typing import ClassVar, Protocol
+from typing import Protocol
 
 from ingle_core.warmpool.tiers import Level
 from ingle_kit.objects import InferencePoolSpec, Variant
@@ -38,21 +38,48 @@ class Adapter(Protocol):
     `lowers`: one that was started for level 1 sleeps at level 2 as well. `tells_sleep` False: it does not say whether it
     sleeps, and `word` gives only whether it lives (asleep False). `command`: what its image has to be told to run;
     empty: what it runs by itself. `probe_fields`: fields of a completion request that make it answer with all the
-    tokens asked for.
+    tokens asked for. `module`: what `python3 -m` runs of it, for `warm.level: Spare`, empty where it cannot be a spare;
+    `also`: what else of it is imported ahead, as far as it is there; `spare_env`: what more it is told there.
     """
 
-    can_sleep: ClassVar[bool]
-    tells_sleep: ClassVar[bool]
-    lowers: ClassVar[bool]
-    command: ClassVar[tuple[str, ...]]
-    env: ClassVar[Mapping[str, str]]
-    probe_fields: ClassVar[Mapping[str, object]]
+    @property
+    def can_sleep(self) -> bool: ...
+
+    @property
+    def tells_sleep(self) -> bool: ...
+
+    @property
+    def lowers(self) -> bool: ...
+
+    @property
+    def command(self) -> tuple[str, ...]: ...
+
+    @property
+    def env(self) -> Mapping[str, str]: ...
+
+    @property
+    def probe_fields(self) -> Mapping[str, object]: ...
+
+    @property
+    def module(self) -> str: ...
+
+    @property
+    def also(self) -> tuple[str, ...]: ...
+
+    @property
+    def spare_env(self) -> Mapping[str, str]: ...
 
     def arguments(self, spec: InferencePoolSpec, variant: Variant) -> list[str]:
         """Arguments at start, before the user's own."""
 
     async def word(self, calls: Calls, count: bool) -> EngineWord:
         """Whether it sleeps and, if `count`, how many requests it has. Raises ValueError for an answer that is not its."""
+
+    async def running(self, calls: Calls) -> int:
+        """Requests that run or wait in one that is awake; 0 where it is asked in another way. Raises ValueError."""
+
+    async def idle(self, calls: Calls) -> bool:
+        """Whether nothing runs in one that is awake, by its own word; False where it says nothing."""
 
     async def sleep(self, calls: Calls, level: Level) -> Outcome:
         """To sleep. Safe to repeat while `word` says that it is awake."""

@@ -20,12 +20,21 @@ class Custom:
     command: ClassVar[tuple[str, ...]] = ()
     env: ClassVar[Mapping[str, str]] = {}
     probe_fields: ClassVar[Mapping[str, object]] = {}
+    module: ClassVar[str] = ""
+    also: ClassVar[tuple[str, ...]] = ()
+    spare_env: ClassVar[Mapping[str, str]] = {}
 
     def arguments(self, spec: InferencePoolSpec, variant: Variant) -> list[str]:
         return []
 
     async def word(self, calls: Calls, count: bool) -> EngineWord:
         return EngineWord(False) if await calls.status("/health") == 200 else SILENT
+
+    async def running(self, calls: Calls) -> int:
+        return 0
+
+    async def idle(self, calls: Calls) -> bool:
+        return True
 
     async def sleep(self, calls: Calls, level: Level) -> Outcome:
         return Outcome.REFUSED

@@ -11,7 +11,7 @@ from typing import ClassVar
 
 import orjson
 
-from ingle_core.warmpool.tiers import Level
+from ingle_core.warmpool.tiers import Level, level_of
 from ingle_kit.objects import InferencePoolSpec, Variant
 from ingle_operator.adapters.adapter import EngineWord, Outcome
 from ingle_operator.adapters.calls import Calls
@@ -31,11 +31,16 @@ class SGLang:
     # Else each /health makes a token, which ends a sleeper.
     env: ClassVar[Mapping[str, str]] = {"SGLANG_ENABLE_HEALTH_ENDPOINT_GENERATION": "false"}
     probe_fields: ClassVar[Mapping[str, object]] = {"ignore_eos": True}
+    module: ClassVar[str] = "sglang.launch_server"
+    also: ClassVar[tuple[str, ...]] = ("sglang.srt.entrypoints.http_server",)  # imported late
+    spare_env: ClassVar[Mapping[str, str]] = {}
 
     def arguments(self, spec: InferencePoolSpec, variant: Variant) -> list[str]:
         args = ["--model-path", spec.model, "--served-model-name", spec.model, "--host", "$(POD_IP)"]
         args += ["--port", str(spec.engine.port), "--tp-size", str(variant.gpus)]
-        args += ["--enable-metrics", "--enable-memory-saver"]
+        args += ["--enable-metrics"]
+        if level_of(spec.warm.level) is not Level.SPARE:
+            args += ["--enable-memory-saver"]
         if spec.warm.level == Level.L1:
             args += ["--enable-weights-cpu-backup"]
         if variant.context_tokens is not None:
@@ -46,9 +51,15 @@ class SGLang:
         await calls.text("/health")
         return EngineWord(False)  # its gauges of requests lag; `sleep` asks in another way
 
-    async def sleep(self, calls: Calls, level: Level) -> Outcome:
+    async def running(self, calls: Calls) -> int:
+        return 0
+
+    async def idle(self, calls: Calls) -> bool:
         """Flushing its cache succeeds only while no request runs or waits."""
-        if await calls.post("/flush_cache") != 200:
+        return await calls.post("/flush_cache") == 200
+
+    async def sleep(self, calls: Calls, level: Level) -> Outcome:
+        if not await self.idle(calls):
             return Outcome.BUSY
         return outcome_of(await calls.post(_RELEASE, {"tags": [KV_CACHE, WEIGHTS]}, slow=True))
 

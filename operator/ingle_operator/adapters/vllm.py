@@ -9,9 +9,10 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import ClassVar
 
+import aiohttp
 import orjson
 
-from ingle_core.warmpool.tiers import Level
+from ingle_core.warmpool.tiers import Level, level_of
 from ingle_kit.objects import InferencePoolSpec, Variant
 from ingle_operator.adapters.adapter import SILENT, EngineWord, Outcome
 from ingle_operator.adapters.calls import Calls
@@ -30,11 +31,17 @@ class VLLM:
     command: ClassVar[tuple[str, ...]] = ()
     env: ClassVar[Mapping[str, str]] = {"VLLM_SERVER_DEV_MODE": "1"}
     probe_fields: ClassVar[Mapping[str, object]] = {"ignore_eos": True}
+    module: ClassVar[str] = "vllm.entrypoints.openai.api_server"
+    also: ClassVar[tuple[str, ...]] = ()  # modules of its workers may start CUDA, which no fork survives
+    spare_env: ClassVar[Mapping[str, str]] = {
+        "VLLM_WORKER_MULTIPROC_METHOD": "fork"
+    }  # spawned ones would import again
 
     def arguments(self, spec: InferencePoolSpec, variant: Variant) -> list[str]:
         args = ["--model", spec.model, "--served-model-name", spec.model, "--host", "$(POD_IP)"]
         args += ["--port", str(spec.engine.port), "--tensor-parallel-size", str(variant.gpus)]
-        args += ["--enable-sleep-mode"]
+        if level_of(spec.warm.level) is not Level.SPARE:
+            args += ["--enable-sleep-mode"]
         if variant.context_tokens is not None:
             args += ["--max-model-len", str(variant.context_tokens)]
         if variant.memory_mib.kv_cache is not None:
@@ -45,7 +52,16 @@ class VLLM:
         asleep = orjson.loads(await calls.text("/is_sleeping"))["is_sleeping"]
         if not isinstance(asleep, bool):
             return SILENT
-        return EngineWord(asleep, requests_in(await calls.text("/metrics")) if count and not asleep else 0)
+        return EngineWord(asleep, await self.running(calls) if count and not asleep else 0)
+
+    async def running(self, calls: Calls) -> int:
+        return requests_in(await calls.text("/metrics"))
+
+    async def idle(self, calls: Calls) -> bool:
+        try:
+            return await self.running(calls) == 0
+        except (aiohttp.ClientError, OSError, ValueError):
+            return False
 
     async def sleep(self, calls: Calls, level: Level) -> Outcome:
         return outcome_of(await calls.post(f"/sleep?level={2 if level is Level.L2 else 1}", slow=True))

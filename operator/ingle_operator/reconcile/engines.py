@@ -9,7 +9,7 @@ from ingle_core.placement.requeue import look
 from ingle_core.warmpool.facts import State
 from ingle_core.warmpool.lifecycle import Act, EngineFacts, Limits, Step, step
 from ingle_core.warmpool.probing import ProbeLimits, Times
-from ingle_core.warmpool.tiers import FIRST_SLEEP_S
+from ingle_core.warmpool.tiers import FIRST_SLEEP_S, Level
 from ingle_kit.kube import Conflict, NotFound
 from ingle_kit.names import ANNOTATION_REQUEUE, GATE_AWAKE, INFERENCE_POOL, POD
 from ingle_kit.objects import InferencePoolSpec, timestamp
@@ -49,7 +49,7 @@ async def reconcile_engine(world: World, name: str) -> float | None:
         facts = await read_facts(world, pod, spec, goal)
         follow(world, pod, facts, goal)
         await count_misses(world, pool, pod, facts.state)
-        limits = _limits(world, spec)
+        limits = _limits(world, spec, pod)
         now_s = time.time()
         taken = step(facts, goal, limits, now_s)
         if taken.act is Act.WAIT:
@@ -67,12 +67,12 @@ async def reconcile_engine(world: World, name: str) -> float | None:
     return LOOK_AGAIN_S
 
 
-def _limits(world: World, spec: InferencePoolSpec) -> Limits:
-    settings = world.settings
+def _limits(world: World, spec: InferencePoolSpec, pod: EnginePod) -> Limits:
+    settings, start_s = world.settings, float(spec.engine.start_seconds)
     return Limits(
-        start_s=float(spec.engine.start_seconds),
+        start_s=start_s,
         sleep_s=settings.sleep_limit_s,
-        wake_s=settings.wake_limit_s,
+        wake_s=start_s if pod.need.level is Level.SPARE else settings.wake_limit_s,
         drain_s=settings.drain_limit_s,
         slack_mib=settings.residue_slack_mib,
     )
@@ -131,7 +131,7 @@ async def _probe(
         text = f"engine {pod.key[1]} serves although it is slower than others were: {_shown(times)}"
         await tell(world, INFERENCE_POOL, pool, Reason.SLOWER_THAN_STEADY, text)
     notes.probed.add(pod.uid)
-    if pod.uid not in notes.start_ms:
+    if pod.uid not in notes.start_ms and pod.need.level is not Level.SPARE:  # its load is a wake
         notes.start_ms[pod.uid] = int(1000 * (time.time() - pod.created_at_s))
         notes.meter.started(pool.name, time.time() - pod.created_at_s)
     forget_failures(world, pool, pod.revision)

@@ -10,7 +10,7 @@ from ingle_core.warmpool.lifecycle import EngineFacts
 from ingle_core.warmpool.silent import Told, asleep
 from ingle_core.warmpool.tiers import Level
 from ingle_kit.objects import InferencePoolSpec
-from ingle_operator.adapters import ADAPTERS, SILENT, Adapter, EngineWord
+from ingle_operator.adapters import ADAPTERS, SILENT, SPARES, Adapter, EngineWord
 from ingle_operator.parse import EnginePod, seconds_of
 from ingle_operator.world import World
 
@@ -51,11 +51,12 @@ async def read_facts(
         quiet_at_s=quiet_at_s,
         sleep_sent=world.notes.may_have_slept(pod.uid),
         claimed_mib=claimed_mib(ledger, pod),
-        wake_refused=waking and pod.uid in world.notes.wake_refused,
+        wake_refused=pod.uid in world.notes.wake_refused,
         fresh=not waking or not adapter.can_sleep or bool(world.notes.wake_calls.get(pod.uid)),
         probe_due=state is State.AWAKE and pod.gate and probe_again_in_s(world, pod) == 0.0,
         slow=state is State.AWAKE and world.notes.probes.slow(pod.uid),
         drop=drops(world, pod, time.time()),
+        spare=pod.need.level is Level.SPARE,
     )
 
 
@@ -67,7 +68,8 @@ def drops(world: World, pod: EnginePod, now_s: float) -> bool:
 
 def adapter_of(pod: EnginePod, spec: InferencePoolSpec) -> Adapter:
     """Of the kind that the pod was made as; the pool may have another by now."""
-    return ADAPTERS.get(pod.need.engine) or ADAPTERS[spec.engine.kind]
+    kind = pod.need.engine if pod.need.engine in ADAPTERS else spec.engine.kind
+    return SPARES[kind] if pod.need.level is Level.SPARE else ADAPTERS[kind]
 
 
 def product_of(world: World, pod: EnginePod) -> str:

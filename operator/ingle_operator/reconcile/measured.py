@@ -17,7 +17,8 @@ def follow(world: World, pod: EnginePod, facts: EngineFacts, goal: State | None)
     start: tuple[Path, float] = ("cold", pod.created_at_s)
     if facts.state is State.STARTING and _weights_on_node(world, pod):
         start = ("warm", pod.created_at_s)
-    world.notes.meter.follow(pod.uid, pod.pool, facts.state, goal is State.AWAKE, start, time.time())
+    wake: Path = "warm" if facts.spare else "hot"
+    world.notes.meter.follow(pod.uid, pod.pool, facts.state, goal is State.AWAKE, start, time.time(), wake)
 
 
 def _weights_on_node(world: World, pod: EnginePod) -> bool:

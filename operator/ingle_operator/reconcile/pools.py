@@ -12,6 +12,7 @@ from ingle_core.warmpool.facts import Demand, Engine, Failures, PoolWish, State
 from ingle_core.warmpool.goback import LOST
 from ingle_core.warmpool.past import NOTHING_YET
 from ingle_core.warmpool.plan import plan
+from ingle_core.warmpool.tiers import Level, level_of
 from ingle_kit.kube import Conflict, Forbidden, Invalid
 from ingle_kit.names import INFERENCE_POOL, POD
 from ingle_kit.objects import InferencePoolSpec, Variant
@@ -22,7 +23,7 @@ from ingle_operator.lastgood import back_of, spec_before
 from ingle_operator.parse import EnginePod, Pool, seconds_of
 from ingle_operator.podsecurity import advice
 from ingle_operator.reconcile.drained import blocks_wake, leaves
-from ingle_operator.reconcile.poolstatus import View, pool_status
+from ingle_operator.reconcile.poolstatus import View, lacks_launcher, pool_status
 from ingle_operator.reconcile.scaled import announce
 from ingle_operator.render import engine_pod, revision_of
 from ingle_operator.scaling import scaled
@@ -126,6 +127,7 @@ def look(world: World, pool: Pool, spec: InferencePoolSpec, now_s: float) -> Vie
         ahead_reason=found.ahead_reason if forecast else ahead.reason,
         dwell_s=min(world.settings.dwell_s, spec.warm.idle_seconds / 4),
         surge_s=world.settings.surge_wait_s,
+        spare=level_of(spec.warm.level) is Level.SPARE,
     )
     failures = world.notes.failures.get(pool.name, Failures())
     fits = fits_somewhere(world, spec, variant)
@@ -210,6 +212,8 @@ async def _start(world: World, view: View) -> None:
     """Creates the missing pods: of the revision before, if it stands in, then of the one of now."""
     if any(pod.ended and not pod.deleting for pod in view.pods):
         return  # its end is counted first, or the next would start without a pause
+    if lacks_launcher(world, view.spec):
+        return
     if view.plan.start_back and view.before is not None:
         variant = choose_variant(world, view.before)
         if not world.gpu_nodes.store or fits_somewhere(world, view.before, variant):

@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import time
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Final
 
 from ingle_core.warmpool.facts import Demand, Engine, Failures, State
 from ingle_core.warmpool.plan import Plan
 from ingle_core.warmpool.rollout import BACK_AFTER, UP
-from ingle_core.warmpool.tiers import tier_of
+from ingle_core.warmpool.tiers import Level, level_of, tier_of
 from ingle_kit.names import LABEL_POOL
 from ingle_kit.objects import InferencePoolSpec, Variant, timestamp
 from ingle_kit.objects.reasons import Reason
@@ -21,6 +21,9 @@ from ingle_operator.scaling import two_scalers
 from ingle_operator.status import FAILED_IN_A_ROW, LAST_FAILURE, conditions_of
 from ingle_operator.world import World
 
+NO_SPARES: Final = (
+    "warm.level Spare needs INGLE_SPARE_IMAGE of the operator: set it, or warm.level to L1 or L2"
+)
 _STATE_NAMES = {State.ENDED: "Failed"}
 
 Verdict = tuple[bool | None, Reason, str]
@@ -139,6 +142,8 @@ def _accepted(world: World, view: View) -> Verdict:
     missing = _fits_nowhere(world, view)
     if missing:
         return False, Reason.VARIANT_FITS_NO_GPU, missing
+    if lacks_launcher(world, view.spec):
+        return False, Reason.SPARE_NOT_INSTALLED, NO_SPARES
     two = two_scalers(world, view.pool, view.spec)
     if two:
         return True, Reason.TWO_SCALERS, two
@@ -151,6 +156,8 @@ def _ready(world: World, view: View, count: dict[State, int]) -> Verdict:
         missing = _fits_nowhere(world, view)
         if missing:
             return False, Reason.VARIANT_FITS_NO_GPU, missing
+        if lacks_launcher(world, view.spec):
+            return False, Reason.SPARE_NOT_INSTALLED, NO_SPARES
     if trouble and count[State.AWAKE] < max(1, view.plan.wanted_awake):
         return False, Reason(trouble[0]), trouble[1]
     if count[State.AWAKE] and count[State.AWAKE] >= view.plan.wanted_awake:
@@ -166,6 +173,11 @@ def _ready(world: World, view: View, count: dict[State, int]) -> Verdict:
     if count[State.PENDING]:
         return False, Reason.AWAITING_PLACEMENT, "an engine waits for a node"
     return (True, Reason.ASLEEP, "") if count[State.ASLEEP] else (True, Reason.IDLE, "")
+
+
+def lacks_launcher(world: World, spec: InferencePoolSpec) -> bool:
+    """Whether its engines would be spares, and there is nothing to make them of."""
+    return level_of(spec.warm.level) is Level.SPARE and not world.settings.spare_image
 
 
 def _fits_nowhere(world: World, view: View) -> str:
@@ -193,6 +205,6 @@ def _stalled(world: World, view: View, ready: Verdict) -> Verdict:
         anew = ", and lost ones are made anew" if view.before is not None else ""
         stays = f"; the engines of the revision before stay{anew}" if view.plan.goes_back else ""
         return True, Reason(reason), f"{failed.count}{FAILED_IN_A_ROW}{stays}{LAST_FAILURE}{message}"
-    if ready[1] is Reason.VARIANT_FITS_NO_GPU:
+    if ready[1] in (Reason.VARIANT_FITS_NO_GPU, Reason.SPARE_NOT_INSTALLED):
         return True, ready[1], ready[2]
     return False, Reason.RECONCILED, ""

@@ -29,6 +29,7 @@ class Model:
     `silent`: like SGLang it does not say whether it sleeps, and ends when it is told the same twice. `cuts`: for each
     wake, the number of its calls after which the operator dies, or with `dies` False only the answer is lost. Faults:
     `refuses` wakes, `keeps_mib` after a sleep, `hangs_at` a round, loses its node at `gone_at`, is `slow_at` a round.
+    `spare`: asleep, there is no engine, and a load takes `loads` rounds, in which it is neither asleep nor awake.
     `level`: on its pod, `slept_at`: of its last sleep; `drop`: another engine wants its host memory.
     """
 
@@ -42,6 +43,10 @@ class Model:
     level: int = 1
     slept_at: int = 1
     drop: bool = False
+    spare: bool = False
+    loads: int = 0
+    loading: int = 0
+    unproven: bool = False
     silent: bool = False
     cuts: list[int] = field(default_factory=list)
     dies: bool = True
@@ -97,10 +102,13 @@ class Model:
             wake_refused=self.refused,
             fresh=self.state is not State.WAKING or self.done,
             slow=slow and not self.requests,
-            drop=self.drop and self.level == 1,
+            drop=self.drop and self.level == 1 and not self.spare,
+            spare=self.spare,
         )
 
     def word(self, now_s: float, measured_mib: int | None) -> bool | None:
+        if self.loading:
+            return None
         if not self.silent:
             return self.asleep
         quiet_s = now_s - self.quiet_at_s if self.quiet_at_s is not None else 0.0
@@ -122,9 +130,13 @@ class Model:
         elif done.act is Act.PROBE:
             assert not self.gate or self.state is State.AWAKE
             self.probed = not self.asleep
+            self.unproven = self.unproven and self.asleep
         elif done.act is Act.OPEN_GATE:
             assert not self.asleep, "the gate of a sleeper was opened"
             assert not self.pending, "the gate of an engine on its way to sleep was opened"
+            assert not self.unproven, (
+                "the gate of an engine that was loaded anew was opened before it was probed"
+            )
             assert self.good, "the gate of an engine without its weights was opened"
             assert not self.stale, "the gate was opened before the prefix cache was reset"
             self.gate = True
@@ -157,14 +169,16 @@ class Model:
         if self.refuses:
             self.refused = True
             return
-        steps = WAKE_STEPS[self.level]
+        steps = ("load",) if self.spare else WAKE_STEPS[self.level]
         cut = self.cuts.pop() if self.cuts else len(steps)
         if self.silent and (self.half or not self.asleep) and cut:
             self.ended = True  # resumed twice
             return
         for name in steps[:cut]:
             self.pending = 0
-            if name == "reload":
+            if name == "load":
+                self.load()
+            elif name == "reload":
                 self.good = True
             elif name == "wake weights":
                 self.half = True
@@ -176,16 +190,24 @@ class Model:
         if not self.done and self.dies:
             self.restart()
 
+    def load(self) -> None:
+        """Once: it was under way, or done."""
+        if self.asleep:
+            self.asleep, self.unproven, self.probed = False, True, False
+            self.loading, self.stale, self.good = self.loads, False, True
+
     def passes(self) -> None:
         """A round of time: requests end, a sleep that was called comes about."""
         self.requests = max(0, self.requests - 1)
+        self.loading = max(0, self.loading - 1)
         if self.pending and not self.ended:
             self.pending -= 1
             if not self.pending:
                 self.fall_asleep()
 
     def fall_asleep(self) -> None:
-        self.asleep, self.half, self.stale, self.good = True, False, True, self.slept_at == 1
+        self.asleep, self.half, self.stale = True, False, True
+        self.good = self.slept_at == 1 and not self.spare
 
 
 MODELS = st.builds(
@@ -307,6 +329,32 @@ def test_weights_that_are_dropped_for_another_are_read_again_before_it_serves_wh
     assert settled(model), model
 
 
+@settings(max_examples=400, deadline=None)
+@given(MODELS, GOALS, st.sets(st.integers(0, 60)), st.sampled_from([0, 1, 6]))
+def test_a_spare_is_charged_before_it_loads_and_probed_before_it_serves(
+    model: Model, goals: list[State | None], kills: set[int], loads: int
+) -> None:
+    model = replace(model, spare=True, loads=loads, lag=0)
+    model.asleep = {State.AWAKE: False, State.ASLEEP: True}.get(model.state, model.asleep)
+    model.gate = model.gate and not model.asleep
+    run(model, goals, kills, 160)
+    assert settled(model), model
+
+
+def test_a_spare_that_starts_is_loaded_unless_nobody_asks_for_it() -> None:
+    for goal, state in ((None, State.AWAKE), (State.ASLEEP, State.ASLEEP)):
+        model = Model(State.STARTING, False, True, 0, AWAKE_MIB, spare=True, loads=3)
+        run(model, [goal], set(), 20)
+        assert (model.state, model.gate) == (state, state is State.AWAKE)
+
+
+def test_a_spare_whose_load_fails_is_replaced_at_once() -> None:
+    for state in (State.STARTING, State.WAKING):
+        model = Model(state, False, True, 0, AWAKE_MIB, spare=True, refuses=True)
+        run(model, [State.AWAKE], set(), 3)
+        assert model.deleted
+
+
 def test_a_sleeper_whose_host_memory_is_wanted_long_enough_ends_asleep_without_it() -> None:
     for kill in range(8):
         model = Model(State.ASLEEP, False, True, 0, RESIDUE_MIB)
@@ -332,7 +380,8 @@ def test_a_wake_from_level_2_is_begun_again_by_who_finds_it_half_done() -> None:
 
 def _fit(goal: State | None, model: Model) -> State | None:
     """A plan never asks an engine for what it does already."""
-    if goal is State.ASLEEP and model.state is not State.AWAKE:
+    early = model.spare and model.state is State.STARTING
+    if goal is State.ASLEEP and model.state is not State.AWAKE and not early:
         return None
     if goal is State.AWAKE and model.state not in (State.ASLEEP, State.SLEEPING):
         return None

@@ -270,3 +270,19 @@ def test_an_awake_engine_on_a_node_that_drains_is_left_alone() -> None:
     awake = engine("a", State.AWAKE, wakeable=False, leaving=True)
     result = plan(WISH, [awake], Demand(in_flight=1, peak=1), NO_FAILURES, 100)
     assert (result.goals, result.start) == ({}, 0)
+
+
+def test_spares_that_start_beyond_those_wanted_awake_get_no_model_yet() -> None:
+    spares = replace(WISH, asleep=2, spare=True)
+    starting = [engine("a", State.STARTING, 1), engine("b", State.STARTING, 2)]
+    assert plan(spares, starting, Demand(), NO_FAILURES, 5).goals.keys() == {"a", "b"}
+    assert plan(spares, starting, Demand(waiting=1), NO_FAILURES, 5).goals.keys() == {"b"}
+    woken = plan(spares, [*starting, engine("c", State.AWAKE)], Demand(in_flight=1), NO_FAILURES, 5)
+    assert {uid: goal for uid, (goal, _) in woken.goals.items()} == {"a": State.ASLEEP, "b": State.ASLEEP}
+    assert plan(replace(spares, spare=False), starting, Demand(), NO_FAILURES, 5).goals == {}
+
+
+def test_a_spare_of_a_changed_pool_is_loaded_before_old_engines_make_way_for_it() -> None:
+    spares = replace(WISH, asleep=2, spare=True)
+    engines = [engine("new", State.STARTING, 1), engine("old", State.ASLEEP, revision="r0")]
+    assert "new" not in plan(spares, engines, Demand(), NO_FAILURES, 5).goals

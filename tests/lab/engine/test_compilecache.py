@@ -1,4 +1,4 @@
-"""What an engine leaves in VLLM_CACHE_ROOT makes the next start shorter, if it compiles the same."""
+"""What makes a start shorter: what an earlier one left in VLLM_CACHE_ROOT, if it compiles the same; imports done."""
 
 from pathlib import Path
 
@@ -7,7 +7,7 @@ import pytest
 from ingle_lab.engine.compilecache import CompileCache
 from ingle_lab.engine.faults import Faults
 from ingle_lab.engine.flags import parse
-from ingle_lab.engine.life import Life
+from ingle_lab.engine.life import IMPORT_SHARE, Life
 from ingle_lab.engine.metrics import Counters
 from ingle_lab.engine.profile import profile_of
 
@@ -24,7 +24,7 @@ def cache_of(root: Path, *more: str) -> CompileCache:
     return CompileCache(parse(["m", *more], {}), {"VLLM_CACHE_ROOT": str(root)})
 
 
-async def load_s(compiled: bool, monkeypatch: pytest.MonkeyPatch) -> float:
+async def load_s(compiled: bool, monkeypatch: pytest.MonkeyPatch, imported: bool = False) -> float:
     """Seconds at time scale 1 that a load takes."""
     took = []
 
@@ -34,7 +34,7 @@ async def load_s(compiled: bool, monkeypatch: pytest.MonkeyPatch) -> float:
     monkeypatch.setattr(Life, "_take", take)
     profile = profile_of("m")
     life = Life(profile, NoGpu(), Faults(), Counters(), gpus=1, kv_bytes=1 << 30, seqs_max=1, time_scale=1.0)
-    await life.load(compiled)
+    await life.load(compiled, imported)
     return sum(took)
 
 
@@ -42,6 +42,14 @@ async def test_a_start_with_a_cache_leaves_most_of_the_compiling_out(monkeypatch
     cold_s, warm_s = await load_s(False, monkeypatch), await load_s(True, monkeypatch)
     assert cold_s == pytest.approx(profile_of("m").load_s)
     assert 0.5 * cold_s < warm_s < cold_s
+
+
+@pytest.mark.parametrize("compiled", [False, True])
+async def test_a_load_with_the_imports_done_is_shorter_by_their_share(
+    compiled: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    plain_s, left_s = await load_s(compiled, monkeypatch), await load_s(compiled, monkeypatch, imported=True)
+    assert plain_s - left_s == pytest.approx(profile_of("m").load_s * IMPORT_SHARE)
 
 
 def test_a_cache_is_there_once_it_was_filled_and_serves_what_compiles_the_same(tmp_path: Path) -> None:

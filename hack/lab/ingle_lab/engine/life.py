@@ -18,7 +18,7 @@ log = logging.getLogger("ingle_lab.engine")
 
 Mode = Literal["abort", "wait", "keep"]
 TAGS = ("weights", "kv_cache")
-_IMPORT_SHARE, _READ_SHARE = 0.4, 0.3  # of the load time; the rest compiles
+IMPORT_SHARE, _READ_SHARE = 0.4, 0.3  # of the load time; the rest compiles
 _CAPTURE_SHARE = 0.1  # of the load time, and of the rest: CUDA graphs, which no cache keeps (assumed)
 _MAP_S = 0.1  # room for weights that are to be read again; only then do they cost time
 _STEPS = 8
@@ -76,15 +76,17 @@ class Life:
         self.batch.next_prefill_extra_s = profile.first_request_extra_s
         self.pump = Pump(self.batch, time_scale, counters, self._draw_for)
 
-    async def load(self, compiled: bool = False) -> None:
-        """From nothing to awake; `compiled`: a cache of an earlier start serves. Raises OutOfMemory."""
+    async def load(self, compiled: bool = False, imported: bool = False) -> None:
+        """From nothing to awake; `compiled`: a cache of an earlier start serves; `imported`: the imports are done, their
+        time taken. Raises OutOfMemory.
+        """
         load_s = self._profile.load_s
-        await self._take(load_s * _IMPORT_SHARE)
+        await self._take(0.0 if imported else load_s * IMPORT_SHARE)
         self._hold(self._residue)
         self._gpu.draw(self._profile.loading_w)
         await self._ramp(self._residue + self._weights, load_s * _READ_SHARE)
         self._hold(self._residue + self._weights + self._kv)
-        await self._take(load_s * (_CAPTURE_SHARE if compiled else 1 - _IMPORT_SHARE - _READ_SHARE))
+        await self._take(load_s * (_CAPTURE_SHARE if compiled else 1 - IMPORT_SHARE - _READ_SHARE))
         self._become_awake()
 
     async def sleep(self, level: int, mode: Mode) -> None:

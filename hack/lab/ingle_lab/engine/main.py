@@ -25,8 +25,11 @@ log = logging.getLogger("ingle_lab.engine")
 _LAST_WORDS_S = 0.2  # for answers that say a request was cut off
 
 
-def main(argv: Sequence[str]) -> int:
-    """Runs one engine; returns the exit code: 0 told to stop, 1 could not start, 2 bad flags."""
+def main(argv: Sequence[str], imported: bool = False) -> int:
+    """Runs one engine; returns the exit code: 0 told to stop, 1 could not start, 2 bad flags.
+
+    `imported`: its imports have taken their time already.
+    """
     logging.basicConfig(level=logging.INFO, format="%(levelname)s %(message)s", stream=sys.stderr)
     try:
         options = _options(argv)
@@ -48,7 +51,7 @@ def main(argv: Sequence[str]) -> int:
         log.error("RuntimeError: no CUDA GPUs are available: %s", error)
         return 1
     with slot:
-        return asyncio.run(_run(slot, options, settings, profile, kv_bytes, context_tokens))
+        return asyncio.run(_run(slot, options, settings, profile, kv_bytes, context_tokens, imported))
 
 
 def _options(argv: Sequence[str]) -> Options:
@@ -89,6 +92,7 @@ async def _run(
     profile: Profile,
     kv_bytes: int,
     context_tokens: int,
+    imported: bool,
 ) -> int:
     stop = _on_signals()
     faults, counters = Faults(), Counters()
@@ -102,7 +106,7 @@ async def _run(
         seqs_max=options.max_num_seqs or profile.max_num_seqs,
         time_scale=settings.time_scale,
     )
-    exit_code = await _load(life, settings, stop, CompileCache(options, os.environ))
+    exit_code = await _load(life, settings, stop, CompileCache(options, os.environ), imported)
     if exit_code is not None:
         return exit_code
     control = Control(life, faults, counters, options, context_tokens, int(time.time()))
@@ -112,12 +116,15 @@ async def _run(
     return 0
 
 
-async def _load(life: Life, settings: LabSettings, stop: asyncio.Event, cache: CompileCache) -> int | None:
+async def _load(
+    life: Life, settings: LabSettings, stop: asyncio.Event, cache: CompileCache, imported: bool
+) -> int | None:
     """None when the model is loaded, else the exit code."""
     started_at_s = time.monotonic()
     if settings.start_fault == "never_ready":
         log.warning("will never be ready, as asked by LAB_FAULT")
-    never = asyncio.Event().wait() if settings.start_fault == "never_ready" else life.load(cache.present())
+    never_ready = settings.start_fault == "never_ready"
+    never = asyncio.Event().wait() if never_ready else life.load(cache.present(), imported)
     loading, stopped = asyncio.ensure_future(never), asyncio.ensure_future(stop.wait())
     await asyncio.wait({loading, stopped}, return_when=asyncio.FIRST_COMPLETED)
     stopped.cancel()

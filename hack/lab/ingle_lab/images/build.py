@@ -65,7 +65,7 @@ def images(folder: Path) -> list[Image]:
             ENGINE_IMAGE,
             (base, layer(folder / "engine", _engine())),
             entrypoint=("vllm", "serve"),
-            env=path | {"INGLE_CACHE_DIR": _CACHE},
+            env=path | {"INGLE_CACHE_DIR": _CACHE, "PYTHONPATH": f"{python.SITE}/ingle_lab/engine/modules"},
         ),
         Image(
             _named(values["envoy"], ""),

@@ -11,10 +11,12 @@ from typing import Any
 
 import yaml
 
+from ingle_lab import engine
 from ingle_lab.gpu import Profile, build_library, create_state, load_profile
 
 SYSTEM_NODE = "system-0"
 ENVOY = Path("envoy/_bin/envoy")
+ENGINE_MODULES = Path(engine.__file__).parent / "modules"  # what `python3 -m` finds in engines' images
 
 
 @dataclass(frozen=True)
@@ -76,26 +78,25 @@ def node_labels(name: str) -> dict[str, str]:
 def images(lab: Path, kube_scheduler: Path) -> dict[str, list[str] | dict[str, Any]]:
     """Which local command stands for which image. Writes the programs that engines' images have."""
     python = sys.executable
-    programs = lab / "images" / "vllm"
-    programs.mkdir(parents=True, exist_ok=True)
-    vllm = programs / "vllm"
-    vllm.write_text(f'#!/bin/sh\nexec {shlex.quote(python)} -m ingle_lab.engine "$@"\n')
-    vllm.chmod(0o755)
-    sglang = lab / "images" / "sglang" / "python3"
-    sglang.parent.mkdir(exist_ok=True)
-    sglang.write_text(
-        f'#!/bin/sh\nif [ "$1 $2" = "-m sglang.launch_server" ]; then shift 2; set -- -m ingle_lab.engine sglang "$@"; fi\n'
-        f'exec {shlex.quote(python)} "$@"\n'
-    )
-    sglang.chmod(0o755)
+    vllm, sglang = lab / "images" / "vllm", lab / "images" / "sglang"
+    _write_program(vllm / "vllm", f'exec {shlex.quote(python)} -m ingle_lab.engine "$@"')
+    for image in (vllm, sglang):
+        told = f"export PYTHONPATH={shlex.quote(str(ENGINE_MODULES))}"
+        _write_program(image / "python3", f'{told}\nexec {shlex.quote(python)} "$@"')
     return {
         "ingle.dev/ingle:*": [],
         "envoyproxy/envoy:*": [str(envoy_binary())],
         "registry.k8s.io/kube-scheduler:*": [python, "-m", "ingle_lab.stack.scheduler", str(kube_scheduler)],
         "registry.k8s.io/pause:*": ["sleep", "infinity"],
-        "vllm/vllm-openai:*": {"entrypoint": ["vllm", "serve"], "bin": str(programs)},
-        "lmsysorg/sglang:*": {"entrypoint": [], "bin": str(sglang.parent)},
+        "vllm/vllm-openai:*": {"entrypoint": ["vllm", "serve"], "bin": str(vllm)},
+        "lmsysorg/sglang:*": {"entrypoint": [], "bin": str(sglang)},
     }
+
+
+def _write_program(path: Path, script: str) -> None:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_text(f"#!/bin/sh\n{script}\n")
+    path.chmod(0o755)
 
 
 def envoy_binary() -> Path:

@@ -77,6 +77,11 @@ EXPLANATIONS: dict[Reason, Explanation] = {
         "Keep one: remove scaling.queue, kvPercent, ttftMilliseconds and forecast, or remove the autoscaler and then "
         "replicas.fixed.",
     ),
+    Reason.SPARE_NOT_INSTALLED: Explanation(
+        "InferencePool, Accepted, Ready and Stalled",
+        "The pool has warm.level Spare, and the operator does not know where the spare launcher is.",
+        "Set INGLE_SPARE_IMAGE of the operator to an image of Ingle (the chart does), or warm.level to L1 or L2.",
+    ),
     Reason.VARIANT_FITS_NO_GPU: Explanation(
         "InferencePool, Accepted and Stalled",
         "No node, even empty, has GPUs that a variant fits (number, memory or product).",

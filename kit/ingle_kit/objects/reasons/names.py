@@ -23,6 +23,7 @@ class Reason(StrEnum):
     TWO_SCALERS = "TwoScalers"
     MODEL_CONFLICTED = "ModelConflicted"
     VARIANT_FITS_NO_GPU = "VariantFitsNoGPU"
+    SPARE_NOT_INSTALLED = "SpareNotInstalled"
 
     INSUFFICIENT_MEMORY = "InsufficientMemory"
     INSUFFICIENT_HOST_MEMORY = "InsufficientHostMemory"
