@@ -6,7 +6,7 @@ import asyncio
 import os
 import signal
 import sys
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -19,7 +19,7 @@ from bench.real.bulk import Bulk
 from ingle_extender.scheduler_config import scheduler_config
 from ingle_extender.settings import Settings as ExtenderSettings
 from ingle_kit.kube import Kube
-from ingle_lab.controlplane import ControlPlane, Settings, processes
+from ingle_lab.controlplane import ControlPlane, Settings, processes, state
 from ingle_lab.controlplane.preflight import port_is_free
 from ingle_lab.controlplane.settings import ADDRESS, pick_free_ports
 from ingle_lab.controlplane.testing import running_control_plane
@@ -29,6 +29,7 @@ EXTENDER = "ingle_extender.main"
 UNCLAIMED = "bench.real.unclaimed"
 PATIENT = Settings(ports="auto", node_monitor_grace_s=86_400.0)  # nobody renews the leases of these nodes
 DEFAULT_SCHEDULER = "default-scheduler"
+SCHEDULER = "kube-scheduler"
 SILENT_S = 5 * 86_400.0
 
 
@@ -76,6 +77,16 @@ class Site:
         assert self._extender is not None, "start_extender first"
         return self._extender
 
+    @property
+    def pids(self) -> dict[str, int]:
+        """By name, of the control plane and of our processes that were started."""
+        known = state.read(self.plane.lab)
+        found = {} if known is None else {name: one.pid for name, one in known.processes.items()}
+        ours = {SCHEDULER: self._scheduler, "extender": self._extender}
+        return found | {
+            name: one.id.pid for name, one in ours.items() if one is not None and one.id is not None
+        }
+
     async def start_extender(self, module: str = EXTENDER) -> None:
         """Starts it in place of an earlier one and returns when it has read the cluster."""
         await self.stop_extender()
@@ -106,23 +117,32 @@ class Site:
             self._extender = None
 
     async def start_scheduler(
-        self, *, extender: bool = True, url: str | None = None, default: bool = False
+        self,
+        *,
+        extender: bool = True,
+        url: str | None = None,
+        default: bool = False,
+        ignored: Sequence[str] = (),
     ) -> None:
         """kube-scheduler with our configuration; `extender` False takes that part out, `url` points it elsewhere.
 
         `default`: the same process also serves pods of `default-scheduler`, as a cluster's own scheduler would.
+        `ignored`: extended resources that it takes to be somebody else's, as it does for those of our extender.
         """
         await self.stop_scheduler()
         config = _configuration(self.plane, self._port)
         if default:
             config["profiles"].append({"schedulerName": DEFAULT_SCHEDULER, "percentageOfNodesToScore": 0})
+        if ignored:
+            fit = {"name": "NodeResourcesFit", "args": {"ignoredResources": list(ignored)}}
+            config["profiles"][0]["pluginConfig"] = [fit]
         if not extender:
             config["extenders"] = []
         elif url is not None:
             config["extenders"][0]["urlPrefix"] = url
         path = self.plane.lab / "scheduler.yaml"
         path.write_text(yaml.safe_dump(config))
-        binary = str(self.plane.kubectl.parent / "kube-scheduler")
+        binary = str(self.plane.kubectl.parent / SCHEDULER)
         words = [binary, f"--config={path}", "--secure-port=0", "--v=1"]
         self._scheduler = Process(words, {}, self.plane.lab / "logs" / "scheduler.log")
         self._scheduler.start()
