@@ -6,12 +6,13 @@ from collections.abc import Callable
 from typing import Final
 
 from bench.parts import Progress, Row, rows_of
-from bench.warming import functions, made, models
+from bench.warming import ahead, functions, made, models
 
 PARTS: Final[dict[str, Callable[[Progress], list[Row]]]] = {
     "models": models.rows,
     "functions": functions.rows,
     "made": made.rows,
+    "ahead": ahead.rows,
 }
 
 

@@ -21,11 +21,11 @@ from bench.warmreal.load import Ask
 from bench.warmreal.moves import Moves
 from bench.warmreal.pools import model_of
 from ingle_kit.kube import Object
-from ingle_kit.names import GPU_NODE
+from ingle_kit.names import GPU_NODE, INFERENCE_POOL
 from ingle_kit.watch import Reflector
 from ingle_lab.controlplane import Settings
 from ingle_lab.demo.clients import Answer, Client
-from ingle_lab.demo.scene import Scene, make_clients, start_witness
+from ingle_lab.demo.scene import NAMESPACE, Scene, make_clients, start_witness
 from ingle_lab.demo.witness import Counts
 from ingle_lab.stack import LabNode, Stack
 from ingle_lab.stack.objects import apply, apply_files
@@ -64,6 +64,18 @@ class Lab:
         await self.until(
             f"{len(names)} sleepers", lambda: self.moves.states() == {"Asleep": len(names)}, timeout_s
         )
+
+    async def pools_read(self) -> None:
+        """Waits until the operator has seen every pool as it is now."""
+
+        async def read() -> bool:
+            items, _ = await self.scene.stack.api.list(INFERENCE_POOL, NAMESPACE)
+            return all(
+                (one.get("status") or {}).get("observedGeneration") == one["metadata"]["generation"]
+                for one in items
+            )
+
+        await self.scene.stack.wait_for("the operator to read the pools", read)
 
     async def gone(self, timeout_s: float) -> None:
         """Waits until no engine is left."""

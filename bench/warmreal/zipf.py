@@ -72,7 +72,7 @@ async def _measure(sizes: Sizes, tell: Progress) -> list[Row]:
         tight = replace(sizes, keep_alive=KEPT, kv_mib=sizes.tight_kv_mib)
         tightly = await _with_sleepers(lab, tight, asks, "kept awake, little room", tell)
         await _emptied(lab, tight)
-        await lab.apply(_pools(sizes, sizes.idle_s, asleep=0))
+        await lab.apply(made(sizes, sizes.idle_s, asleep=0))
         cold = await under_load(lab, asks)
         tell(f"without sleepers: {short(cold)}")
     duals = await dualpod.measure(asks, sizes.idle_s, sizes.time_scale, tell)
@@ -87,9 +87,9 @@ async def _with_sleepers(lab: Lab, sizes: Sizes, asks: Sequence[Ask], what: str,
     """The load, once every pool has its one engine asleep."""
     pools, started_s = names(sizes.models), time.monotonic()
     setup = replace(sizes, keep_alive=Sizes.keep_alive)
-    await lab.apply(_pools(setup, SETUP_IDLE_S, asleep=1))
+    await lab.apply(made(setup, SETUP_IDLE_S, asleep=1))
     await lab.asleep(pools, 90 + 150 * sizes.time_scale)
-    await lab.apply(_pools(sizes, sizes.idle_s, asleep=1))
+    await lab.apply(made(sizes, sizes.idle_s, asleep=1))
     tell(f"{len(pools)} sleepers after {time.monotonic() - started_s:.0f} s")
     seen = await under_load(lab, asks)
     tell(f"{what}: {short(seen)}")
@@ -97,11 +97,11 @@ async def _with_sleepers(lab: Lab, sizes: Sizes, asks: Sequence[Ask], what: str,
 
 
 async def _emptied(lab: Lab, sizes: Sizes) -> None:
-    await lab.apply(_pools(replace(sizes, keep_alive=Sizes.keep_alive), SETUP_IDLE_S, asleep=0))
+    await lab.apply(made(replace(sizes, keep_alive=Sizes.keep_alive), SETUP_IDLE_S, asleep=0))
     await lab.gone(120)
 
 
-def _pools(sizes: Sizes, idle_s: int, asleep: int) -> list[Object]:
+def made(sizes: Sizes, idle_s: int, asleep: int) -> list[Object]:
     return [
         pool(
             name,

@@ -14,6 +14,7 @@ from ingle_core.warmpool.past import Past
 from ingle_core.warmpool.peaks import Peaks
 from ingle_core.warmpool.prefetch import Job, Why
 from ingle_core.warmpool.probing import Probes
+from ingle_core.warmpool.userate import UseRate
 from ingle_kit.objects import InferencePoolSpec
 from ingle_operator.giveway import GivesWay, Reservation
 from ingle_operator.meter import Meter
@@ -30,11 +31,12 @@ class Notes:
     `sleep_entered`, `wake_entered`: this process moved it to Sleeping or Waking; `sleep_sent`: and has told it to sleep
     since; `sleep_done`: with success. `quiet_at_s`: when a Sleeping engine was first seen drained. `resized`: Kubernetes
     was asked to reserve less host memory for it.
-    `peaks`, `profiles`, `failures`, `status_at_s`: by pool. `troubles`: by pod UID or pool. `trails`: by node, with its
+    `peaks`, `profiles`, `uses`, `failures`, `status_at_s`: by pool. `troubles`: by pod UID or pool. `trails`: by node, with its
     GPUNode's UID. `written`: UID of one of our objects to the resource version and status of our last status
     write. `told`: (UID, reason) to its last events (time, message). `gives_way`: by victim, `reserved`: by the engine
     that waits, both kept by reconcile.rooms; `short_since_s`: since when an engine waits for room; `room_again_s`: when
-    room is looked for again for one that found none; `shunned_until_s`: until when no room is made for it on a node that
+    room is looked for again for one that found none, and `idle_beside` who was idle on
+    its GPUs then; `shunned_until_s`: until when no room is made for it on a node that
     kube-scheduler refused. `pasts`, `wanted_awake`: by pool, of its last plan. `surplus`: sleepers that crowd their node,
     and why; `surplus_times`: how often in a row that was found; `makes_room`: who
     sleeps ahead of need, and why. `cache_judged`: it has been told whether the engine found
@@ -64,6 +66,7 @@ class Notes:
     quiet_at_s: dict[str, float] = field(default_factory=dict)
     peaks: dict[str, Peaks] = field(default_factory=dict)
     profiles: dict[str, DemandProfile] = field(default_factory=dict)
+    uses: dict[str, UseRate] = field(default_factory=dict)
     failures: dict[str, Failures] = field(default_factory=dict)
     troubles: dict[str, tuple[str, str]] = field(default_factory=dict)
     wake_ms: dict[str, int] = field(default_factory=dict)
@@ -79,6 +82,7 @@ class Notes:
     reserved: dict[str, Reservation] = field(default_factory=dict)
     short_since_s: dict[str, float] = field(default_factory=dict)
     room_again_s: dict[str, float] = field(default_factory=dict)
+    idle_beside: dict[str, frozenset[str]] = field(default_factory=dict)
     shunned_until_s: dict[str, dict[str, float]] = field(default_factory=dict)
     pasts: dict[str, Past] = field(default_factory=dict)
     wanted_awake: dict[str, int] = field(default_factory=dict)
@@ -124,6 +128,7 @@ class Notes:
             self.reserved,
             self.short_since_s,
             self.room_again_s,
+            self.idle_beside,
             self.shunned_until_s,
             self.surplus,
             self.makes_room,
@@ -138,6 +143,7 @@ class Notes:
             self.specs_before,
             self.back_failures,
             self.peaks,
+            self.uses,
             self.profiles,
             self.failures,
             self.troubles,

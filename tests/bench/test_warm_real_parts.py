@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from bench.warmreal import faults, waits, zipf
+from bench.warmreal import ahead, faults, waits, zipf
 from bench.warmreal.arrivals import dealt, read_mooncake, together
 from bench.warmreal.dualpod import LAUNCHED, Dual, Placed, Replay, Rules
 from bench.warmreal.enginelogs import Wakes, wakes_of
@@ -276,6 +276,17 @@ def test_what_is_kept_awake_is_held_to_the_same(kept: Seen, met: dict[str, bool]
     assert told == dict.fromkeys(told, True) | met
     late = {name.partition("for ")[2]: row["value"] for name, row in rows.items() if "waiting for" in name}
     assert late == dict.fromkeys(waits.CAUSES, 0) | {waits.ROOM: len(met) if len(kept.held) > 1 else 0}
+
+
+def test_sleeping_ahead_stands_beside_the_run_without_it() -> None:
+    rows = by_name(ahead.rows_of(zipf.Sizes(), seen([0.9]), seen([0.9, 2.0], failed=1)))
+    held, late = (
+        rows["ahead_requests_held"],
+        rows[f"ahead_requests_held_above_1.5_wake_times, waiting for {waits.ROOM}"],
+    )
+    assert (held["value"], held["baseline_value"]) == (1, 2)
+    assert (late["value"], late["baseline_value"]) == (0, 1)
+    assert rows["ahead_requests_failed"]["met"] is False
 
 
 def test_the_rows_of_faults_miss_their_targets_where_anything_was_lost_or_left() -> None:

@@ -152,6 +152,10 @@ async def test_what_keep_alive_holds_sleeps_ahead_where_a_sleeper_beside_it_coul
         used = await serving(site, "used")
         site.ask("default/used", 0)
 
+        world.settings.sleep_ahead = False
+        assert await reconcile_wake_slots(world, ALL) is None
+        world.settings.sleep_ahead = True
+
         async def asleep() -> bool:
             world.notes.sleep_ms[used.uid] = 2000  # as on an H100; the site's engines sleep at once
             await reconcile_wake_slots(world, ALL)

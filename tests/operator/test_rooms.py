@@ -101,6 +101,29 @@ async def test_an_equal_gives_way_only_above_its_floor(
         assert equal.asleep
 
 
+async def test_room_that_nobody_could_give_is_looked_for_again_when_one_beside_becomes_idle(
+    kube: Kube, site: Any, operators: Any, bodies: Any
+) -> None:
+    await site.node("n1")
+    await site.router("n1")
+    async with operators.running() as world:
+        for pool in ("wanted", "used"):
+            await kube.create(names.INFERENCE_POOL, bodies.pool(pool))
+            await engine(site, pool, asleep=True)
+        stays = {"spec": {"warm": {"idleSeconds": 600}}}
+        await kube.merge_patch(names.INFERENCE_POOL, "used", stays, "default")
+        site.ask("default/used", 1)
+        used = await engine(site, "used", asleep=False)
+        site.ask("default/wanted", 1)
+        wanted = await engine(site, "wanted", asleep=True)
+        await site.until(lambda: wanted.uid in world.notes.room_again_s, "no room is found")
+        assert not used.asleep
+        world.notes.room_again_s[wanted.uid] = time.time() + 3600
+        site.ask("default/used", 0)
+        await site.until(lambda: site.gate_open(wanted.uid), "the wanted one serves")
+        assert used.asleep
+
+
 async def test_a_pod_without_a_node_stops_a_sleeper_of_lower_priority_and_has_its_room_reserved(
     kube: Kube, site: Any, operators: Any, bodies: Any
 ) -> None:

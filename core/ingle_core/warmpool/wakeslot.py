@@ -5,11 +5,9 @@ waiting than it costs, in expected seconds per second:
 
     gain   Σ rate of sleepers that could then wake at once, and could not before × its seconds to sleep
     cost   its own rate × its seconds to wake
-    rate   chance of a use (`chance.py`) ÷ seconds since the last use
+    rate   uses of its pool per second (`userate.py`)
 
-The rate of what has not been used for t seconds is taken as 1/t: what is known of a Poisson process of unknown rate that was
-silent for so long (Jeffreys' prior, 1/rate; the same as Lindy's law): who is used often stays. That a request comes just
-while it falls asleep is left out: that takes a use in those few seconds.
+That a request comes just while it falls asleep is left out: that takes a use in those few seconds.
 """
 
 from __future__ import annotations
@@ -21,26 +19,19 @@ from typing import Final
 from ingle_core.warmpool.residue import Occupant
 
 SETTLED: Final = frozenset({"Awake", "Asleep"})
-IDLE_LEAST_S: Final = 1.0
 WHY: Final = "a sleeper on its GPU is to have room to wake at once"
 
 
 @dataclass(frozen=True, kw_only=True)
 class Neighbour(Occupant):
-    """One engine on the node. `moves`: also unused for long enough. `idle_s`: since its last use.
+    """One engine on the node. `moves`: also unused for long enough. `rate`: uses per second that are expected of it.
 
-    `chance`: that it is wanted again soon, in [0, 1]. `sleep_s`, `wake_s`: how long that takes.
+    `sleep_s`, `wake_s`: how long that takes.
     """
 
-    idle_s: float
-    chance: float
+    rate: float
     sleep_s: float
     wake_s: float
-
-    @property
-    def rate(self) -> float:
-        """Uses per second that are expected of it."""
-        return self.chance / max(IDLE_LEAST_S, self.idle_s)
 
 
 def sleeps_ahead(

@@ -24,13 +24,14 @@ from ingle_kit.objects import InferencePoolSpec
 from ingle_kit.objects.reasons import Reason
 from ingle_kit.whatif import Question, Tolerates
 from ingle_operator import keepalives
+from ingle_operator.beside import idle_from_s
 from ingle_operator.giveway import GIVE_WAY_S, GivesWay, Reservation
 from ingle_operator.lastgood import spec_of_engine
 from ingle_operator.parse import EnginePod, Pool
 from ingle_operator.reconcile.drained import lacks_room, takes_wakes
 from ingle_operator.reconcile.moves import ROOM_REASONS
 from ingle_operator.reconcile.refused import give_back_refused, shunned
-from ingle_operator.roomfacts import loads_of, replica_numbers, spare_of, tenants_of, wake_facts
+from ingle_operator.roomfacts import Loads, loads_of, replica_numbers, spare_of, tenants_of, wake_facts
 from ingle_operator.status import tell
 from ingle_operator.world import World
 
@@ -64,6 +65,7 @@ class _Facts:
     tenants: Sequence[Tenant]
     spare: dict[str, Spare]
     context: Context
+    loads: Loads
 
 
 async def reconcile_rooms(world: World, name: str) -> float | None:
@@ -71,16 +73,33 @@ async def reconcile_rooms(world: World, name: str) -> float | None:
     now_s = time.time()
     waiters = sorted(waiting(world, now_s), key=lambda w: w.order)
     _forget_others(world, {w.pod.uid for w in waiters}, now_s)
-    due = [w for w in waiters if world.notes.room_again_s.get(w.pod.uid, 0.0) <= now_s][:AT_ONCE_MAX]
+    loads = loads_of(world) if waiters else Loads({}, {}, {})
+    due = [w for w in waiters if _due(world, w, loads, now_s)][:AT_ONCE_MAX]
     if due:
-        loads = loads_of(world)
         tenants = tenants_of(world, loads, now_s)
         spare, context = spare_of(world, tenants, loads), world.pool_context.current(world, time.monotonic())
-        facts = _Facts(world.columns.current(world), tenants, spare, context)
+        facts = _Facts(world.columns.current(world), tenants, spare, context, loads)
         for waiter in due:
             await _work(world, waiter, facts, now_s)
     held_back = await give_back_refused(world, now_s)
-    return TICK_S if waiters or held_back else None
+    return _again_s(world, waiters, loads) if waiters or held_back else None
+
+
+def _due(world: World, waiter: Waiter, loads: Loads, now_s: float) -> bool:
+    """Whether to look for room again: after a while, or when one beside it is idle that was not the last time."""
+    notes, uid = world.notes, waiter.pod.uid
+    if notes.room_again_s.get(uid, 0.0) <= now_s:
+        return True
+    beside = idle_from_s(world, waiter.pod, loads)
+    return any(at_s <= now_s for one, at_s in beside.items() if one not in notes.idle_beside.get(uid, ()))
+
+
+def _again_s(world: World, waiters: Sequence[Waiter], loads: Loads) -> float:
+    """A tick, or less where one beside those that found nothing is idle sooner."""
+    now_s = time.time()
+    short = [w.pod for w in waiters if w.pod.uid in world.notes.room_again_s]
+    moments = (at_s - now_s for pod in short for at_s in idle_from_s(world, pod, loads).values())
+    return min((moment for moment in moments if 0 < moment < TICK_S), default=TICK_S)
 
 
 def waiting(world: World, now_s: float) -> list[Waiter]:
@@ -118,7 +137,7 @@ def _claimed(world: World, pod: EnginePod) -> bool:
 def _forget_others(world: World, waiters: set[str], now_s: float) -> None:
     """Who gave way to one that waits no more goes back to its pool's plan."""
     notes = world.notes
-    for known in (notes.reserved, notes.short_since_s, notes.room_again_s):
+    for known in (notes.reserved, notes.short_since_s, notes.room_again_s, notes.idle_beside):
         for uid in known.keys() - waiters:
             known.pop(uid)
     for uid, way in list(notes.gives_way.items()):
@@ -147,6 +166,8 @@ async def _work(world: World, waiter: Waiter, facts: _Facts, now_s: float) -> No
     if room.outcome is Outcome.NOTHING:
         notes.reserved.pop(uid, None)
         notes.room_again_s[uid] = now_s + NOTHING_AGAIN_S
+        beside = idle_from_s(world, waiter.pod, facts.loads)
+        notes.idle_beside[uid] = frozenset(one for one, at_s in beside.items() if at_s <= now_s)
         return
     if room.outcome is Outcome.VICTIMS or waiter.wakes or had_room_made:
         notes.reserved[uid] = _reservation(waiter, room, facts)

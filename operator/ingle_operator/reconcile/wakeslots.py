@@ -10,7 +10,7 @@ from collections.abc import Sequence
 
 from ingle_core.placement.tenants import Tenant
 from ingle_core.warmpool.wakeslot import WHY, Neighbour, sleeps_ahead
-from ingle_operator import keepalives
+from ingle_operator import keepalives, loads
 from ingle_operator.parse import EnginePod
 from ingle_operator.roomfacts import loads_of, replica_numbers, spare_of, tenants_of
 from ingle_operator.world import World
@@ -19,12 +19,14 @@ EVERY_S = 3.0
 
 
 async def reconcile_wake_slots(world: World, name: str) -> float | None:
-    """Notes who sleeps ahead of need, at most one on each node."""
+    """Notes who sleeps ahead of need, at most one on each node. None: nobody is to."""
+    if not world.settings.sleep_ahead:
+        return None
     now_s = time.time()
     known = world.demand_known() and any(pod.node for pod in world.pods.store.values())
-    loads = loads_of(world)
-    tenants = tenants_of(world, loads, now_s) if known else []
-    spare = {pool: one.awake for pool, one in spare_of(world, tenants, loads).items()}
+    load = loads_of(world)
+    tenants = tenants_of(world, load, now_s) if known else []
+    spare = {pool: one.awake for pool, one in spare_of(world, tenants, load).items()}
     by_node: defaultdict[str, list[Tenant]] = defaultdict(list)
     for tenant in tenants:
         by_node[tenant.node].append(tenant)
@@ -75,8 +77,7 @@ def _neighbour(world: World, tenant: Tenant, pod: EnginePod | None, now_s: float
         and tenant.can_sleep
         and not tenant.busy
         and now_s - used_at_s >= least_s,
-        idle_s=now_s - used_at_s,
-        chance=tenant.chance,
+        rate=loads.use_rate(world, tenant.pool).per_s(now_s, now_s - used_at_s),
         sleep_s=tenant.sleep_s,
         wake_s=tenant.wake_s,
     )

@@ -13,9 +13,7 @@ from ingle_core.warmpool.wakeslot import Neighbour, sleeps_ahead
 GPUS_MIB = {"g0": 80_000, "g1": 80_000}
 
 
-def neighbour(
-    uid: str, state: str, *gpus: str, awake_mib: int = 45_000, chance: float = 0.5, idle_s: float = 60.0
-) -> Neighbour:
+def neighbour(uid: str, state: str, *gpus: str, awake_mib: int = 45_000, rate: float = 0.01) -> Neighbour:
     return Neighbour(
         uid,
         uid,
@@ -25,8 +23,7 @@ def neighbour(
         1_500,
         awake_mib,
         moves=state == "Awake",
-        idle_s=idle_s,
-        chance=chance,
+        rate=rate,
         sleep_s=2.0,
         wake_s=0.8,
     )
@@ -51,8 +48,7 @@ def test_an_idle_engine_makes_room_for_the_sleeper_beside_it() -> None:
         (IDLE,),
         (IDLE, neighbour("sleeper", "Asleep", awake_mib=30_000)),  # it fits beside
         (IDLE, neighbour("sleeper", "Asleep", "g1")),
-        (IDLE, neighbour("sleeper", "Asleep", chance=0.1)),  # who is wanted seldom gains little
-        (IDLE, neighbour("sleeper", "Asleep", idle_s=600)),
+        (IDLE, neighbour("sleeper", "Asleep", rate=0.004)),  # who is wanted seldom gains little
         (replace(IDLE, moves=False), SLEEPER),
         (IDLE, SLEEPER, neighbour("falls", "Sleeping", "g1")),  # one at a time on a node
         (IDLE, SLEEPER, neighbour("wakes", "Waking", awake_mib=10_000)),
@@ -69,12 +65,12 @@ def test_it_stays_where_its_pool_wants_it() -> None:
 
 def test_of_two_that_of_the_least_use_sleeps() -> None:
     small = {"awake_mib": 30_000}
-    pair = (neighbour("idle", "Awake", chance=0.9, **small), neighbour("other", "Awake", chance=0.3, **small))
+    pair = (neighbour("idle", "Awake", rate=0.02, **small), neighbour("other", "Awake", rate=0.006, **small))
     assert chosen(*pair, SLEEPER) == "other"
 
 
 @given(st.floats(0, 1), st.lists(st.floats(0, 1), min_size=1, max_size=4))
-def test_nobody_sleeps_ahead_at_a_loss(chance: float, chances: list[float]) -> None:
-    sleepers = [neighbour(str(n), "Asleep", chance=c) for n, c in enumerate(chances)]
-    gains = 2.0 * sum(chances) > 0.8 * chance
-    assert (chosen(neighbour("idle", "Awake", chance=chance), *sleepers) == "idle") == gains
+def test_nobody_sleeps_ahead_at_a_loss(rate: float, rates: list[float]) -> None:
+    sleepers = [neighbour(str(n), "Asleep", rate=one) for n, one in enumerate(rates)]
+    gains = 2.0 * sum(rates) > 0.8 * rate
+    assert (chosen(neighbour("idle", "Awake", rate=rate), *sleepers) == "idle") == gains

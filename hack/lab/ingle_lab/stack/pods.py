@@ -70,7 +70,9 @@ def _pod(name: str, component: str, account: str, node: str, containers: list[Ob
 
 
 def operator_pod(node: str, settings: dict[str, str]) -> Object:
-    container = _container("operator", ["ingle-operator"], PORT_OPERATOR, {"INGLE_SPARE_IMAGE": IMAGE} | settings)
+    container = _container(
+        "operator", ["ingle-operator"], PORT_OPERATOR, {"INGLE_SPARE_IMAGE": IMAGE} | settings
+    )
     return _pod("ingle-operator-0", "operator", "ingle-operator", node, [container])
 
 

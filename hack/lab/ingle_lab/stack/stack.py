@@ -242,6 +242,19 @@ class Stack:
         os.kill(pid, signal.SIGKILL)
         return pid
 
+    async def restart_operator(self, settings: dict[str, str]) -> None:
+        """A new operator pod with these environment variables beside those of the stack; returns when it is ready."""
+        pod = pods.operator_pod(SYSTEM_NODE, self._settings | settings)
+        name = pod["metadata"]["name"]
+        await self.api.delete(POD, name, SYSTEM_NAMESPACE)
+
+        async def gone() -> bool:
+            return not await self.pod_exists(SYSTEM_NAMESPACE, name)
+
+        await self.wait_for(f"pod {name} to end", gone)
+        await self.wait_for(f"pod {name}", lambda: self._create(pod))
+        await self.wait_for("our pods to be ready", self.pods_ready)
+
     async def pod_exists(self, namespace: str, name: str) -> bool:
         try:
             await self.api.get(POD, name, namespace)
