@@ -93,6 +93,24 @@ async def test_events_do_not_run_a_key_that_fails_without_its_pause() -> None:
     await queue.close()
 
 
+async def test_a_key_that_adds_itself_without_a_wait_leaves_others_their_turn() -> None:
+    done: list[Key] = []
+
+    async def work(key: Key) -> None:
+        done.append(key)
+        if len(done) < 1000:
+            queue.add(("pool", "a"))
+
+    queue = KeyQueue(work, workers=1)
+    queue.add(("pool", "a"))
+    queue.add(("pool", "b"))
+    async with asyncio.timeout(10):
+        while not queue.idle():
+            await asyncio.sleep(0)
+    assert done.index(("pool", "b")) < 10
+    await queue.close()
+
+
 async def test_a_key_that_works_again_waits_for_no_pause() -> None:
     tries: list[Key] = []
 

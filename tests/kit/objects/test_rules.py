@@ -109,6 +109,12 @@ POOL_CASES = [
     ),
     Case(
         INFERENCE_POOL,
+        "what an engine of kind Custom runs is not known: set warm.level to L1 or use VLLM or SGLang",
+        lambda s: (at("engine.kind", "Custom")(s), at("warm", {"level": "L1"})(s)),
+        lambda s: (at("engine.kind", "Custom")(s), at("warm", {"level": "Spare"})(s)),
+    ),
+    Case(
+        INFERENCE_POOL,
         "memoryMiB.asleep must be less than memoryMiB.awake: sleeping gives memory back",
         at("variants.0.memoryMiB.asleep", 41999),
         at("variants.0.memoryMiB.asleep", 42000),
