@@ -162,11 +162,13 @@ def engine_pod(
     attachment: Attachment = DEFAULT_ATTACHMENT,
     launcher: Launcher | None = None,
     cache: NodeCache | None = None,
+    *,
+    spare: bool = False,
 ) -> Object:
-    """The pod of one new engine."""
+    """The pod of one new engine; `spare`: its launcher loads nothing at first."""
     namespace, pool_name = pool.key
     labels = {LABEL_POOL: pool_name, LABEL_VARIANT: variant.name, LABEL_REVISION: revision_of(spec, variant)}
-    ask = placement_of(pool, spec, variant, attachment)
+    ask = placement_of(pool, spec, variant, attachment) | ({"spare": True} if spare else {})
     started = with_launcher(_pod_spec(spec, variant, attachment), spec, launcher)
     return {
         "apiVersion": "v1",

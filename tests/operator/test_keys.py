@@ -100,13 +100,14 @@ async def test_a_key_that_adds_itself_without_a_wait_leaves_others_their_turn() 
         done.append(key)
         if len(done) < 1000:
             queue.add(("pool", "a"))
+        else:
+            enough.set()
 
-    queue = KeyQueue(work, workers=1)
+    queue, enough = KeyQueue(work, workers=1), asyncio.Event()
     queue.add(("pool", "a"))
     queue.add(("pool", "b"))
     async with asyncio.timeout(10):
-        while not queue.idle():
-            await asyncio.sleep(0)
+        await enough.wait()
     assert done.index(("pool", "b")) < 10
     await queue.close()
 

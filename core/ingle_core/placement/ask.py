@@ -36,6 +36,7 @@ class Ask(
 ):
     """The annotation `ingle.dev/placement`. `watts` per GPU; no products: any that fits.
 
+    `spare`: it starts without its model, so it takes nothing yet; its GPUs must be able to hold it awake once they are empty.
     `model`: whose weights it loads, `weights`: their name on nodes' disks, empty: the model's; `compile_key`: base of
     the compile cache it can use; empty: not told.
     `scorers`: percent of their usual weight for scorers by name in camelCase; not named: 100, unknown: ignored.
@@ -52,11 +53,22 @@ class Ask(
     nvlink: Level = "Preferred"
     strategy: Literal["Pack", "Spread"] = "Pack"
     priority: str = "Normal"
+    spare: bool = False
     model: str = ""
     compile_key: str = ""
     weights: str = ""
     scorers: dict[str, int] = {}
     gpu_annotation: GpuAnnotation | None = None
+
+    @property
+    def charge_mib(self) -> int:
+        """What the start takes of each GPU."""
+        return 0 if self.spare else self.memory_mib.awake
+
+    @property
+    def charge_w(self) -> int:
+        """The same in W."""
+        return 0 if self.spare else self.watts
 
     @property
     def stored(self) -> str:

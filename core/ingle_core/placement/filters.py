@@ -61,7 +61,7 @@ def healthy(view: View, _: Array) -> Array:
 
 
 def memory(view: View, _: Array) -> Array:
-    """min(allocatable − Σ claims, measured free − claimed but not taken) ≥ awake MiB."""
+    """min(allocatable − Σ claims, measured free − claimed but not taken) ≥ awake MiB; for a spare allocatable ≥ awake."""
     enough: Array = view.left_mib >= 0
     return enough
 

@@ -123,7 +123,7 @@ def make_room(
             nodes[name] = Why.TAKES_NOTHING
             continue
         fit = _pod_fit(ask, name, now_s, silent_after_s, context)
-        site = Site(facts, by_node[name], rules, kept, ask.memory_mib.awake, ask.gpus, _usable_by(ask), fit)
+        site = Site(facts, by_node[name], rules, kept, ask.charge_mib, ask.gpus, _usable_by(ask), fit)
         hopeless = _hopeless(site)
         if hopeless is not None:
             nodes[name] = hopeless

@@ -57,9 +57,11 @@ class View:
             self._copy()
             self._subtract(assumed)
         charged_w = np.maximum(self.gpu["floor_w"], self.gpu["claimed_w"])
-        after_w = np.maximum(self.gpu["floor_w"], self.gpu["claimed_w"] + ask.watts)
+        after_w = np.maximum(self.gpu["floor_w"], self.gpu["claimed_w"] + ask.charge_w)
         self.growth_w: Array = after_w - charged_w
-        self.left_mib: Array = self.gpu["headroom_mib"] - ask.memory_mib.awake
+        self.left_mib: Array = self.gpu["headroom_mib"] - ask.charge_mib
+        if ask.spare:
+            self.left_mib = np.where(self.gpu["allocatable_mib"] >= ask.memory_mib.awake, self.left_mib, -1)
 
     def mask(self, passed: Array) -> Array:
         """Per row the whole GPUs that passed, bit i the i-th."""

@@ -29,7 +29,7 @@ def assumed_of(ask: Ask, ranking: Ranking, pod_uid: str) -> Assumed | None:
         return None
     host_mib = ask.memory_mib.host if ranking.host_zone is not None else 0
     return Assumed(
-        pod_uid, ranking.node, ranking.gpus, ask.memory_mib.awake, ask.watts, ranking.host_zone, host_mib
+        pod_uid, ranking.node, ranking.gpus, ask.charge_mib, ask.charge_w, ranking.host_zone, host_mib
     )
 
 

@@ -136,6 +136,13 @@ def _starting(facts: EngineFacts, goal: State | None, limits: Limits, now_s: flo
         return Step(Act.CLOSE_GATE, "EngineStarting")
     if not facts.ready or facts.asleep is None:
         return WAIT
+    if (
+        facts.asleep
+        and facts.spare
+        and facts.claimed_mib is not None
+        and facts.claimed_mib <= facts.residue_mib
+    ):
+        return Step(Act.MOVE, "FoundAsleep", State.ASLEEP)  # it was not charged for a load
     if facts.asleep and facts.spare and goal is not State.ASLEEP:
         return Step(Act.CALL_WAKE, "Wanted")
     if facts.asleep:

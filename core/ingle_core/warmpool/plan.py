@@ -28,7 +28,8 @@ class Plan:
     """`goals`: engine uid to the state it should reach (Awake, Asleep or Ended), with the reason beside it.
 
     `past`: for the next plan. `goes_back`: old engines stay, since new ones fail; `start_back`: so many of the revision
-    before to start. `again_in_s`: until keep-alive wants something anew, whatever the load; inf: never.
+    before to start. `start_spare`: so many of `start` need no model yet, since nobody wants them awake. `again_in_s`: until
+    keep-alive wants something anew, whatever the load; inf: never.
     """
 
     wanted_awake: int
@@ -40,6 +41,7 @@ class Plan:
     goes_back: bool = False
     start_back: int = 0
     again_in_s: float = math.inf
+    start_spare: int = 0
 
 
 def wanted_awake(wish: PoolWish, load: int) -> int:
@@ -121,6 +123,7 @@ def plan(
         rollout.goes_back,
         start_back,
         kept.again_in_s(keeps, now_s),
+        min(start, max(0, lack - max(0, missing - woken))) if _may_be_spare(wish, live) else 0,
     )
 
 
@@ -169,12 +172,16 @@ def _wake(
     return missing, len(woken)
 
 
+def _may_be_spare(wish: PoolWish, live: Sequence[Engine]) -> bool:
+    return wish.spare and all(wish.current(e) for e in live)
+
+
 def _leave_spare(wish: PoolWish, live: Sequence[Engine], want: int, goals: Goals) -> None:
     """Those that start beyond the number wanted awake, the youngest first, get no model yet.
 
     Not beside engines of an earlier revision: a new one has to show that it can serve before it takes their place.
     """
-    if not wish.spare or not all(wish.current(e) for e in live):
+    if not _may_be_spare(wish, live):
         return
     woken = sum(goal is State.AWAKE for goal, _ in goals.values())
     serving = woken + sum(e.state in (State.AWAKE, State.WAKING) and e.answers for e in live)

@@ -111,8 +111,8 @@ WAKE_SPARE: Final = Move(
     _REPLACED + "; at once when the launcher says that the engine ended", "called again: one load is under way at most",
 )  # fmt: skip
 START_SPARE: Final = Move(
-    "start the launcher", Tier.COLD, Tier.SPARE, _START_NEEDS + "; nobody wants it awake", 20.0, "", *_START_LIMIT,
-    _START_FAILED, "Starting is in the ledger: loaded if it is wanted awake by then, else charged as asleep",
+    "start the launcher", Tier.COLD, Tier.SPARE, "nobody wants it awake; GPUs that could hold it awake once empty", 20.0, "",
+    *_START_LIMIT, _START_FAILED, "Starting is in the ledger, with a claim of nothing: asleep once the launcher answers",
 )  # fmt: skip
 DROP: Final = Move(
     "drop the weights", Tier.ASLEEP_L1, Tier.ASLEEP_L2,

@@ -219,20 +219,29 @@ async def _start(world: World, view: View) -> None:
         if not world.gpu_nodes.store or fits_somewhere(world, view.before, variant):
             await _create(world, view, view.before, variant, view.plan.start_back, LOST)
     if view.plan.start and (view.fits_somewhere or not world.gpu_nodes.store):
-        await _create(world, view, view.spec, view.variant, view.plan.start, view.plan.start_reason)
+        planned, made = view.plan, (view.spec, view.variant)
+        await _create(world, view, *made, planned.start - planned.start_spare, planned.start_reason)
+        await _create(world, view, *made, planned.start_spare, planned.start_reason, spare=True)
 
 
 async def _create(
-    world: World, view: View, spec: InferencePoolSpec, variant: Variant, count: int, why: str
+    world: World,
+    view: View,
+    spec: InferencePoolSpec,
+    variant: Variant,
+    count: int,
+    why: str,
+    *,
+    spare: bool = False,
 ) -> None:
-    """So many pods. Names are numbered, so that a repeated creation finds the first one."""
-    taken = {p.key[1] for p in view.pods}
+    """So many pods. Names are numbered, so that a repeated creation finds the first one. `spare`: without their model yet."""
+    taken = {pod.key[1] for pod in world.pods.store.values() if pod.pool == view.pool.name}
     names = (pod_name(view.pool, spec, variant, number) for number in range(len(taken) + count))
     for name in [n for n in names if n not in taken][:count]:
         try:
             settings = world.settings
             how = (settings.attachment, settings.launcher, settings.cache)
-            pod = engine_pod(view.pool, spec, variant, name, *how)
+            pod = engine_pod(view.pool, spec, variant, name, *how, spare=spare)
             created = await world.kube.create(POD, pod)
         except Conflict:
             continue

@@ -18,6 +18,7 @@ from ingle_core.ledger import (
     fits,
     set_gpus,
 )
+from ingle_core.warmpool.tiers import Level
 from ingle_kit.objects import GPUNodeStatus, GpuStatus, timestamp
 from ingle_operator.holders import takes_claims
 from ingle_operator.parse import EnginePod
@@ -94,7 +95,7 @@ def _claimed(ledger: Ledger, pod: EnginePod, zone: int | None, epoch: int, now_s
     state: State = "Starting" if not pod.ready else "Awake" if pod.gate else "Sleeping"
     host, need = pod.need.host_mib if zone is not None else 0, pod.need
     charges = [(need.awake_mib, host, need.busy_w), (need.awake_mib, 0, need.busy_w), (need.awake_mib, 0, 0)]
-    if state == "Sleeping":
+    if state == "Sleeping" or (need.level is Level.SPARE and not pod.gate):
         charges += [(need.asleep_mib, host, 0), (need.asleep_mib, 0, 0)]
     for memory_mib, host_mib, watts in charges:
         try:

@@ -13,6 +13,7 @@ from hypothesis import given, settings
 from ingle_core.facts import Columns, GpuFacts, GpuNodeFacts, ZoneFacts
 from ingle_core.placement import Ask, AskMemory, Assumed, Ranking, Reason, ask_from_annotation, rank
 from ingle_core.placement.scorers import mean_of_best
+from ingle_core.placement.whatif import assumed_of
 
 DGX_NUMA = (3, 3, 1, 1, 7, 7, 5, 5)
 
@@ -256,3 +257,16 @@ def test_the_mean_of_the_best_is_that_of_the_sorted(data: st.DataObject, gpus: i
     scores = np.array(data.draw(st.lists(rows, min_size=gpus, max_size=gpus)), dtype=np.float32)
     count = data.draw(st.integers(1, gpus))
     assert mean_of_best(scores, count).tolist() == np.sort(scores, axis=0)[-count:].mean(axis=0).tolist()
+
+
+def test_a_spare_takes_nothing_of_a_gpu_that_could_hold_it_awake_alone() -> None:
+    full = columns(a=node("a", 0, 0))
+    assert decide(ask(80000), full).node is None
+    spare = ask(80000, spare=True)
+    assert decide(spare, full).node == "a"
+    chosen = assumed_of(spare, decide(spare, full), "u")
+    assert chosen is not None
+    assert (chosen.memory_mib, chosen.watts) == (0, 0)
+    assert (
+        decide(ask(80001, spare=True), columns(b=node("b", 80000))).reason("b") is Reason.INSUFFICIENT_MEMORY
+    )

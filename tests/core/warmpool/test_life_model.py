@@ -104,6 +104,7 @@ class Model:
             slow=slow and not self.requests,
             drop=self.drop and self.level == 1 and not self.spare,
             spare=self.spare,
+            claimed_mib=self.charge_mib if self.spare else None,
         )
 
     def word(self, now_s: float, measured_mib: int | None) -> bool | None:
@@ -330,13 +331,17 @@ def test_weights_that_are_dropped_for_another_are_read_again_before_it_serves_wh
 
 
 @settings(max_examples=400, deadline=None)
-@given(MODELS, GOALS, st.sets(st.integers(0, 60)), st.sampled_from([0, 1, 6]))
+@given(MODELS, GOALS, st.sets(st.integers(0, 60)), st.sampled_from([0, 1, 6]), st.booleans())
 def test_a_spare_is_charged_before_it_loads_and_probed_before_it_serves(
-    model: Model, goals: list[State | None], kills: set[int], loads: int
+    model: Model, goals: list[State | None], kills: set[int], loads: int, unclaimed: bool
 ) -> None:
     model = replace(model, spare=True, loads=loads, lag=0)
     model.asleep = {State.AWAKE: False, State.ASLEEP: True}.get(model.state, model.asleep)
     model.gate = model.gate and not model.asleep
+    if unclaimed:  # it was placed without its model
+        model = replace(
+            model, state=State.STARTING, asleep=True, gate=False, requests=0, charge_mib=RESIDUE_MIB
+        )
     run(model, goals, kills, 160)
     assert settled(model), model
 

@@ -286,3 +286,14 @@ def test_a_spare_of_a_changed_pool_is_loaded_before_old_engines_make_way_for_it(
     spares = replace(WISH, asleep=2, spare=True)
     engines = [engine("new", State.STARTING, 1), engine("old", State.ASLEEP, revision="r0")]
     assert "new" not in plan(spares, engines, Demand(), NO_FAILURES, 5).goals
+
+
+def test_spares_that_are_started_to_be_kept_need_no_model_and_those_for_requests_do() -> None:
+    spares = replace(WISH, asleep=2, spare=True)
+    kept = plan(spares, [], Demand(), NO_FAILURES, 5)
+    asked = plan(spares, [], Demand(waiting=1), NO_FAILURES, 5)
+    assert (kept.start, kept.start_spare) == (2, 2)
+    assert (asked.start, asked.start_spare) == (2, 1)
+    old = [engine("old", State.ASLEEP, revision="r0")]
+    assert plan(spares, old, Demand(), NO_FAILURES, 5).start_spare == 0
+    assert plan(replace(spares, spare=False), [], Demand(), NO_FAILURES, 5).start_spare == 0
