@@ -17,6 +17,7 @@ INDENT: Final = 2
 Justify = Literal["left", "right"]
 
 SILENT: Final = "silent"
+SPARE: Final = "; a spare, so nothing of it is claimed until it is loaded"
 Shown = list[RenderableType]
 
 _GOOD: Final = frozenset({"True", "Normal"})

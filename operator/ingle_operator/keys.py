@@ -115,9 +115,8 @@ class KeyQueue:
                 async with self._slots.of(key[0]):
                     del self._added_at_s[key]
                     await self._attempt(key)
-                await asyncio.sleep(
-                    0
-                )  # one that adds itself without waiting for anything leaves others their turn
+                # One that adds itself without waiting for anything leaves others their turn.
+                await asyncio.sleep(0)
         finally:
             self._running.pop(key, None)
             if key in self._added_at_s and not self._closed:

@@ -117,6 +117,19 @@ def test_what_fits_nowhere_is_told_by_classes_of_nodes_and_who_would_sleep(
     assert versions(cluster) == before
 
 
+def test_spares_that_nobody_wants_awake_find_a_place_where_all_memory_is_claimed(
+    cluster: Cluster, tmp_path: Path
+) -> None:
+    pod = cluster.pod("old", node="gpu-1")
+    cluster.node("gpu-1", claims=((pod["metadata"]["uid"], 50000, 400),))
+    file = pool_file(tmp_path, warm={"asleep": 1, "level": "Spare"})
+    said = cluster.ingle("whatif", "-f", file)
+    assert "1 of 1 new engine would find room now" in said.out
+    assert "nothing of it is claimed until it is loaded" in " ".join(said.out.split())
+    awake = cluster.ingle("whatif", "-f", file, "--replicas", "1")
+    assert "0 of 1 new engine would find room now" in awake.out
+
+
 def test_a_pool_that_breaks_a_rule_is_refused_with_the_field(cluster: Cluster, tmp_path: Path) -> None:
     wrong = cluster.ingle("whatif", "-f", pool_file(tmp_path, replicas={"min": 3, "max": 2}))
     typo = cluster.ingle("whatif", "-f", pool_file(tmp_path, replica={"min": 1}))

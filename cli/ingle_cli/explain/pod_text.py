@@ -12,7 +12,7 @@ from ingle_cli.explain.placing import Placing
 from ingle_cli.explain.read import events_table
 from ingle_cli.explain.reason import meanings
 from ingle_cli.objects import Object, seconds_since
-from ingle_cli.text import Shown, age, ago, paragraph, plural, short_gpu, table, title
+from ingle_cli.text import SPARE, Shown, age, ago, paragraph, plural, short_gpu, table, title
 from ingle_core.facts import GpuNode
 from ingle_core.placement import Ask
 from ingle_kit.names import ANNOTATION_GPUS, ANNOTATION_PLACEMENT, GATE_AWAKE
@@ -108,7 +108,7 @@ def _ask(story: Story) -> list[str]:
     return [
         f"Asks{of}: {ask.gpus} × {memory.awake} MiB awake and {ask.watts} W per GPU; asleep {memory.asleep} MiB per"
         f" GPU and {memory.host} MiB of host memory; {products}; NUMA {ask.numa}, NVLink {ask.nvlink},"
-        f" {ask.strategy}"
+        f" {ask.strategy}{SPARE if ask.spare else ''}"
     ]
 
 

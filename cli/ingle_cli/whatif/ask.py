@@ -110,7 +110,7 @@ async def _prospect(
     if variant is None:
         return blank
     question = Question(
-        ask=msgspec.convert(placement_ask(name, spec, variant), Ask),
+        ask=msgspec.convert(placement_ask(name, spec, variant) | _spare(spec, replicas), Ask),
         replicas=replicas or started(spec),
         node_selector=dict(spec.placement.node_selector),
         tolerations=tuple(msgspec.convert(dump(one), Tolerates) for one in spec.template.tolerations),
@@ -127,9 +127,19 @@ async def _prospect(
     )
 
 
+def _spare(spec: InferencePoolSpec, replicas: int | None) -> dict[str, bool]:
+    """Spares that nobody wants awake start without their model, and claim nothing. Where some are wanted awake, all are
+    asked for as those: room for one with its model is room for a spare."""
+    return {"spare": True} if spec.warm.level == "Spare" and replicas is None and not _awake(spec) else {}
+
+
+def _awake(spec: InferencePoolSpec) -> int:
+    return spec.replicas.min if spec.replicas.fixed is None else spec.replicas.fixed
+
+
 def started(spec: InferencePoolSpec) -> int:
     """Engines that a new pool starts while nobody asks for it, at least 1: what it keeps awake and asleep."""
-    awake = spec.replicas.min if spec.replicas.fixed is None else spec.replicas.fixed
+    awake = _awake(spec)
     keep = min(max(spec.replicas.max, spec.warm.asleep), max(awake, spec.replicas.min + spec.warm.asleep))
     return min(REPLICAS_MAX, max(1, awake, keep))
 
@@ -158,8 +168,8 @@ def _room(question: Question, found: Answer, cluster: Cluster, now_s: float) -> 
             f"turn-{number}",
             one.node,
             one.gpus,
-            ask.memory_mib.awake,
-            ask.watts,
+            ask.charge_mib,
+            ask.charge_w,
             one.host_zone,
             ask.memory_mib.host if one.host_zone is not None else 0,
         )

@@ -10,7 +10,7 @@ from rich.text import Text
 
 from ingle_cli.explain.placing import room_told, why
 from ingle_cli.explain.reason import meanings
-from ingle_cli.text import Shown, paragraph, plural, short_gpu, table, title
+from ingle_cli.text import SPARE, Shown, paragraph, plural, short_gpu, table, title
 from ingle_core.placement.room import Outcome, Room
 from ingle_kit.whatif import Answer, Question
 
@@ -95,7 +95,7 @@ def _head(prospect: Prospect) -> Shown:
         paragraph(
             f"Each asks for {ask.gpus} × {ask.memory_mib.awake} MiB and {ask.gpus * ask.watts} W"
             f" (variant {prospect.variant}), {ask.memory_mib.host} MiB of host memory; {ask.strategy},"
-            f" NUMA {ask.numa}, NVLink {ask.nvlink}, priority {ask.priority}"
+            f" NUMA {ask.numa}, NVLink {ask.nvlink}, priority {ask.priority}{SPARE if ask.spare else ''}"
         ),
     ]
 

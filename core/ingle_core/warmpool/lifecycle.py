@@ -136,20 +136,22 @@ def _starting(facts: EngineFacts, goal: State | None, limits: Limits, now_s: flo
         return Step(Act.CLOSE_GATE, "EngineStarting")
     if not facts.ready or facts.asleep is None:
         return WAIT
-    if (
-        facts.asleep
-        and facts.spare
-        and facts.claimed_mib is not None
-        and facts.claimed_mib <= facts.residue_mib
-    ):
-        return Step(Act.MOVE, "FoundAsleep", State.ASLEEP)  # it was not charged for a load
-    if facts.asleep and facts.spare and goal is not State.ASLEEP:
-        return Step(Act.CALL_WAKE, "Wanted")
+    if facts.asleep and facts.spare:
+        return _spare(facts, goal)
     if facts.asleep:
         return Step(Act.MOVE, "FoundAsleep", State.SLEEPING)
     if not facts.probed:
         return Step(Act.PROBE)
     return Step(Act.MOVE, "Probed", State.AWAKE)
+
+
+def _spare(facts: EngineFacts, goal: State | None) -> Step:
+    """The launcher of a spare that starts is ready, without an engine."""
+    if facts.claimed_mib is not None and facts.claimed_mib <= facts.residue_mib:
+        return Step(Act.MOVE, "FoundAsleep", State.ASLEEP)  # it was not charged for a load
+    if goal is State.ASLEEP:
+        return Step(Act.MOVE, "FoundAsleep", State.SLEEPING)
+    return Step(Act.CALL_WAKE, "Wanted")
 
 
 def _awake(facts: EngineFacts, goal: State | None, limits: Limits, now_s: float) -> Step:

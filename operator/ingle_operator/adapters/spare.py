@@ -12,8 +12,7 @@ from typing import Final
 import orjson
 
 from ingle_core.warmpool.tiers import Level
-from ingle_kit.objects import InferencePoolSpec, Variant
-from ingle_operator.adapters.adapter import Adapter, EngineWord, Outcome
+from ingle_operator.adapters.adapter import EngineWord, Kind, Outcome
 from ingle_operator.adapters.calls import Calls
 from ingle_operator.adapters.vllm import outcome_of
 
@@ -30,51 +29,21 @@ def launcher_port(engine_port: int) -> int:
 class Spare:
     """`engine`: what is loaded."""
 
-    engine: Adapter
+    engine: Kind
     can_sleep: bool = True
     tells_sleep: bool = True
-    lowers: bool = False
-
-    @property
-    def command(self) -> tuple[str, ...]:
-        return self.engine.command
-
-    @property
-    def env(self) -> Mapping[str, str]:
-        return self.engine.env
 
     @property
     def probe_fields(self) -> Mapping[str, object]:
         return self.engine.probe_fields
 
-    @property
-    def module(self) -> str:
-        return self.engine.module
-
-    @property
-    def also(self) -> tuple[str, ...]:
-        return self.engine.also
-
-    @property
-    def spare_env(self) -> Mapping[str, str]:
-        return self.engine.spare_env
-
-    def arguments(self, spec: InferencePoolSpec, variant: Variant) -> list[str]:
-        return self.engine.arguments(spec, variant)
-
     async def word(self, calls: Calls, count: bool) -> EngineWord:
         """Neither asleep nor awake while an engine loads or ends."""
         asleep = _ASLEEP.get(orjson.loads(await _launcher(calls).text("/state"))["state"])
-        return EngineWord(asleep, await self.running(calls) if count and asleep is False else 0)
-
-    async def running(self, calls: Calls) -> int:
-        return await self.engine.running(calls)
-
-    async def idle(self, calls: Calls) -> bool:
-        return await self.engine.idle(calls)
+        return EngineWord(asleep, await self.engine.running(calls) if count and asleep is False else 0)
 
     async def sleep(self, calls: Calls, level: Level) -> Outcome:
-        if not await self.idle(calls):
+        if not await self.engine.idle(calls):
             return Outcome.BUSY
         return outcome_of(await _launcher(calls).post("/unload", slow=True))
 

@@ -33,9 +33,8 @@ class VLLM:
     probe_fields: ClassVar[Mapping[str, object]] = {"ignore_eos": True}
     module: ClassVar[str] = "vllm.entrypoints.openai.api_server"
     also: ClassVar[tuple[str, ...]] = ()  # modules of its workers may start CUDA, which no fork survives
-    spare_env: ClassVar[Mapping[str, str]] = {
-        "VLLM_WORKER_MULTIPROC_METHOD": "fork"
-    }  # spawned ones would import again
+    # Spawned workers would import again.
+    spare_env: ClassVar[Mapping[str, str]] = {"VLLM_WORKER_MULTIPROC_METHOD": "fork"}
 
     def arguments(self, spec: InferencePoolSpec, variant: Variant) -> list[str]:
         args = ["--model", spec.model, "--served-model-name", spec.model, "--host", "$(POD_IP)"]

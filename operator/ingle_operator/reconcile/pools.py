@@ -212,8 +212,6 @@ async def _start(world: World, view: View) -> None:
     """Creates the missing pods: of the revision before, if it stands in, then of the one of now."""
     if any(pod.ended and not pod.deleting for pod in view.pods):
         return  # its end is counted first, or the next would start without a pause
-    if lacks_launcher(world, view.spec):
-        return
     if view.plan.start_back and view.before is not None:
         variant = choose_variant(world, view.before)
         if not world.gpu_nodes.store or fits_somewhere(world, view.before, variant):
@@ -235,6 +233,8 @@ async def _create(
     spare: bool = False,
 ) -> None:
     """So many pods. Names are numbered, so that a repeated creation finds the first one. `spare`: without their model yet."""
+    if lacks_launcher(world, spec):
+        return  # the status says what to set
     taken = {pod.key[1] for pod in world.pods.store.values() if pod.pool == view.pool.name}
     names = (pod_name(view.pool, spec, variant, number) for number in range(len(taken) + count))
     for name in [n for n in names if n not in taken][:count]:
